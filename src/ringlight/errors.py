@@ -1,0 +1,130 @@
+"""The exception tree. Every message says what was expected, what came, where, and what to do next.
+
+One fault is one line. Faults that are found together are raised together, a line each
+(:class:`Problems`), so that a user mends a configuration or a data set in one go.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+
+class RinglightError(Exception):
+    """Anything Ringlight refuses or fails at, in one line.
+
+    Examples:
+        >>> print(RinglightError("a number above 0", got="-1", where="training.num_epochs", fix="set it to 1 or more"))
+        training.num_epochs: expected a number above 0, got -1; set it to 1 or more
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, expected: str, *, got: str, where: str, fix: str) -> None:
+        self.expected = expected
+        self.got = got
+        self.where = where
+        self.fix = fix
+        super().__init__(f"{where}: expected {expected}, got {got}; {fix}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The keyword-only constructor would lose its arguments on the way back from a loader's worker process.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[RinglightError], args: tuple[object, ...], state: dict[str, object]) -> RinglightError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class UserError(RinglightError):
+    """The user can mend it: a wrong key, a missing file, an impossible request. Exit code 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ConfigError(UserError):
+    """A configuration key, value or part name is wrong."""
+
+
+class DataError(UserError):
+    """A file, row or label of the data set cannot be used."""
+
+
+class SplitError(UserError):
+    """The records cannot be split as asked."""
+
+
+class ModelError(UserError):
+    """A model cannot be built as asked: wrong sizes, weights that are not there."""
+
+
+class BundleError(UserError):
+    """A saved model is damaged, of an unknown version, or does not fit its input."""
+
+
+class RunError(UserError):
+    """A run folder is missing, incomplete, or cannot be resumed or compared."""
+
+
+class WorkspaceError(UserError):
+    """The workspace cannot be written: permissions, a full disk."""
+
+
+class MissingExtraError(UserError, ImportError):
+    """An optional dependency is not installed; the message names the extra."""
+
+
+class TrainingError(RinglightError):
+    """Training failed for a reason that lies in the run itself (a loss that is not finite)."""
+
+
+class InterruptedRunError(RinglightError):
+    """The user stopped the run (Ctrl-C or a control's "cancel"); its last checkpoint is whole."""
+
+    exit_code: ClassVar[int] = 130
+
+
+class Problems(UserError):  # noqa: N818 - it is the collection, its members are the errors
+    """Several mistakes at once, a line each.
+
+    Examples:
+        >>> print(Problems(["data.root: expected a folder, got nothing; set data.root=FOLDER", "x: y"]))
+        data.root: expected a folder, got nothing; set data.root=FOLDER
+        x: y
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        Exception.__init__(self, "\n".join(self.problems))
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that `word` most likely meant, or None when nothing is near."""
+    options = list(choices)
+    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if near:
+        return near[0]
+    lowered = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[near[0]] if near else None
+
+
+def did_you_mean(word: str, choices: Iterable[str], limit: int = 12) -> str:
+    """Say which choice `word` is close to, or list the choices.
+
+    Examples:
+        >>> did_you_mean("gama", ["alpha", "gamma"])
+        'did you mean `gamma`?'
+        >>> did_you_mean("x", ["alpha", "gamma"])
+        'choose from: alpha, gamma'
+    """
+    options = sorted(choices)
+    near = nearest(word, options)
+    if near is not None:
+        return f"did you mean `{near}`?"
+    listed = ", ".join(options[:limit])
+    return f"choose from: {listed}" + (f", ... ({len(options)} in all)" if len(options) > limit else "")
