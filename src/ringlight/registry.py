@@ -20,15 +20,16 @@ from pydantic.errors import PydanticSchemaGenerationError
 from ringlight.errors import ConfigError, Problems, did_you_mean
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Fallback(Protocol[T]):
+class Fallback(Protocol[T_co]):
     """A family too large to list by hand (every timm classifier): consulted when a name is not in the dict."""
 
     def names(self) -> list[str]:
         """Every name of the family."""
 
-    def factory(self, name: str) -> Callable[..., T] | None:
+    def factory(self, name: str) -> Callable[..., T_co] | None:
         """What builds `name`, None when the family has no such member."""
 
 
@@ -184,7 +185,7 @@ class Catalogue(Generic[T]):
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    target = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    target = factory.__init__ if inspect.isclass(factory) else factory
     try:
         return get_type_hints(target)
     except (NameError, TypeError):  # a third party's annotation that only its type checker can resolve
