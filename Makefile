@@ -1,0 +1,58 @@
+# Ringlight: everything a person types. Plain `make` lists it.
+#
+# The virtual environment is .venv; it is made when it is missing and refreshed only when pyproject.toml or
+# constraints.txt changed. Another interpreter: make PYTHON=python3.12 ...
+# On a shared machine OMP_NUM_THREADS=1 make test keeps to one core.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# `venv` over an existing folder completes one whose making was interrupted, and leaves a whole one as it is.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON): expected Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); run: make PYTHON=python3.11 ..." >&2; \
+	  exit 2; }
+	@echo "Preparing $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Make strips, train a small model on them and judge it: offline, about three minutes
+	@$(BIN)/ringlight demo
+
+test: $(READY) ## Run the quick tests
+	@$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-slow: $(READY) ## Run the tests that train for more than a few seconds
+	@$(BIN)/python -m pytest -m 'slow and not gpu'
+
+check: $(READY) ## Check format, style, types, import rows and licences
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_licences.py
+
+bench: $(READY) ## Run every benchmark in turn; each prints its figures
+	@failed=''; \
+	for script in benchmarks/[!_]*.py; do \
+	  echo "== $$script"; \
+	  $(BIN)/python "$$script" || failed="$$failed $$script"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+
+docs: $(READY) ## Write the reference pages from the code
+	@$(BIN)/python scripts/make_reference.py
+
+clean: ## Remove the virtual environment, caches and build outputs; runs in workspace/ stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
