@@ -1,0 +1,138 @@
+"""From a name to a model that is ready to train: arguments checked, weights chosen, input statistics known."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from ringlight.errors import ModelError, Problems
+from ringlight.models.timm_family import accepted_keywords, hub_of, pretrained_cfg
+from ringlight.models.weights import Pretrained, WeightsChoice, choose_weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+SMALLEST = 32
+"""Pixels a side: five halvings leave one place."""
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltModel:
+    """A model, the weights it starts from, and what its input is normalised with: `in_chans` values in 0..1 each."""
+
+    module: nn.Module
+    weights: WeightsChoice
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    in_chans: int = 3,
+    drop_rate: float = 0.0,
+    pretrained: Pretrained = "auto",
+    weights_folder: Path | None = None,
+    image_size: int | Sequence[int] | None = None,
+    params: Mapping[str, object] = _NOTHING,
+) -> BuiltModel:
+    """Build a model of the catalogue and choose its weights.
+
+    `image_size` is the side, or height and width, in pixels of what it will see, None when images keep their own.
+    An architecture with a fixed input size is built for it. `params` are the part's own arguments.
+
+    Mean and standard deviation are those the weights were trained with, ImageNet's for random weights; one-channel
+    models get the mean of the three values, as their adapted stem sums the three channels' filters.
+
+    Raises:
+        Problems: unknown name or parameters, a line each.
+        ModelError: impossible sizes; weights that were asked for and are not there, or do not fit.
+    """
+    from ringlight.models import MODELS
+
+    lines = MODELS.problems(name, params)
+    if lines:
+        raise Problems(lines)
+    height_width = _check_sizes(num_classes, in_chans, drop_rate, image_size)
+    factory = MODELS.factory(name)
+    architecture: str | None = getattr(factory, "architecture", None)
+    hub = hub_of(architecture) if architecture is not None and pretrained is not False else None
+    choice = choose_weights(name, pretrained, architecture=architecture, folder=weights_folder, hub=hub)
+    fixed = architecture is not None and _has_fixed_size(architecture)
+    own = dict(params)
+    if fixed and height_width is not None:
+        own.setdefault("img_size", height_width)
+    supplied = {"in_chans": in_chans, "drop_rate": drop_rate, "pretrained": choice.argument}
+    taken = inspect.signature(factory).parameters
+    module = factory(num_classes=num_classes, **{key: value for key, value in supplied.items() if key in taken}, **own)
+    if fixed and height_width is not None:
+        _try_forward(name, module, in_chans, height_width)
+    cfg = pretrained_cfg(architecture) if architecture is not None and choice.source != "random" else {}
+    return BuiltModel(
+        module,
+        choice,
+        mean=_per_channel(cfg.get("mean", IMAGENET_MEAN), in_chans),
+        std=_per_channel(cfg.get("std", IMAGENET_STD), in_chans),
+    )
+
+
+def _check_sizes(
+    num_classes: int, in_chans: int, drop_rate: float, image_size: int | Sequence[int] | None
+) -> tuple[int, int] | None:
+    if num_classes < 1:
+        raise ModelError(
+            "at least one class", got=str(num_classes), where="model.num_classes", fix="leave it out to take the data's"
+        )
+    if in_chans not in (1, 3):
+        raise ModelError("1 or 3 channels", got=str(in_chans), where="model.in_chans", fix="gray is 1, colour is 3")
+    if not 0 <= drop_rate < 1:
+        raise ModelError(
+            "a share of at least 0 and below 1", got=str(drop_rate), where="model.drop_rate", fix="try 0.1"
+        )
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or min(size) < SMALLEST:
+        raise ModelError(
+            f"a height and width of {SMALLEST} pixels or more",
+            got=str(list(size)),
+            where="data.image_size",
+            fix=f"resize to at least {SMALLEST}",
+        )
+    return (size[0], size[1])
+
+
+def _has_fixed_size(architecture: str) -> bool:
+    return bool(pretrained_cfg(architecture).get("fixed_input_size")) and "img_size" in accepted_keywords(architecture)
+
+
+def _try_forward(name: str, module: nn.Module, in_chans: int, height_width: tuple[int, int]) -> None:
+    """Run one gray image through a model of fixed size: its own checks know which sizes divide into its windows."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, in_chans, *height_width))
+    except (AssertionError, RuntimeError) as error:
+        raise ModelError(
+            f"an image size that `{name}` takes",
+            got=f"{height_width[0]} x {height_width[1]} ({str(error).partition(chr(10))[0]})",
+            where="data.image_size",
+            fix="try multiples of 32, or its published size",
+        ) from error
+    finally:
+        module.train(was_training)
+
+
+def _per_channel(values: Sequence[float], in_chans: int) -> tuple[float, ...]:
+    if len(values) == in_chans:
+        return tuple(float(value) for value in values)
+    return (sum(values) / len(values),) * in_chans
