@@ -1,0 +1,97 @@
+"""`ringlight data`: look at data before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ringlight.cli.render import print_json, print_table
+
+app = typer.Typer(help="Count, check, split and preview a data set.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(help="A recipe, a folder of images, or a CSV or Parquet table.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Configuration keys: data.label_regex=... split.strategy=...")
+]
+Workspace = Annotated[Path | None, typer.Option(help="Where synthetic images are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
+
+
+@app.command()
+def stats(source: Source, overrides: Overrides = None, workspace: Workspace = None, json: Json = False) -> None:
+    """Count records, classes, label combinations, image sizes and boxes."""
+    from ringlight.services.datasets import open_data
+
+    opened = open_data(source, overrides or [], workspace=workspace)
+    found = opened.statistics()
+    if json:
+        print_json(found.to_dict())
+        return
+    print_table(("what", "count", "share"), found.rows(), title=opened.dataset.name)
+    for note in opened.dataset.notes:
+        print(f"note: {note}")
+
+
+@app.command()
+def check(source: Source, overrides: Overrides = None, workspace: Workspace = None, json: Json = False) -> None:
+    """Find unreadable files, missing or contradicting labels, rare classes; exit code 2 when something is wrong."""
+    from ringlight.services.datasets import open_data
+
+    findings = open_data(source, overrides or [], workspace=workspace).check()
+    if json:
+        print_json([finding.to_dict() for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.severity}: {finding}")
+        errors = sum(finding.severity == "error" for finding in findings)
+        print(f"{errors} error(s), {len(findings) - errors} other finding(s)")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(2)
+
+
+@app.command()
+def split(
+    source: Source,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write id, split and group to this CSV (split.file reads it).")
+    ] = None,
+    workspace: Workspace = None,
+    json: Json = False,
+) -> None:
+    """Split into train, validation and test, and show what each part holds."""
+    from ringlight.services.datasets import open_data
+
+    opened = open_data(source, overrides or [], workspace=workspace)
+    made = opened.split(out)
+    dataset = opened.dataset
+    counts = {name: dataset.take(rows).class_counts() for name, rows in made.parts().items() if len(rows)}
+    if json:
+        sizes = {name: len(made.parts()[name]) for name in counts}
+        print_json(
+            {"strategy": made.strategy, "records": sizes, "class_counts": counts, "warnings": list(made.warnings)}
+        )
+        return
+    rows: list[tuple[object, ...]] = [(name, *(part[name] for part in counts.values())) for name in dataset.classes]
+    rows.append(("records", *(len(made.parts()[name]) for name in counts)))
+    print_table(("class", *counts), rows, title=made.strategy)
+    for warning in made.warnings:
+        print(f"warning: {warning}")
+    if out is not None:
+        print(f"written: {out}")
+
+
+@app.command()
+def preview(
+    source: Source,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("preview.png"),
+    num_samples: Annotated[int, typer.Option(min=1, max=100, help="Records shown.")] = 8,
+    workspace: Workspace = None,
+) -> None:
+    """Draw originals and augmented samples with labels and boxes."""
+    from ringlight.services.datasets import open_data
+
+    print(f"written: {open_data(source, overrides or [], workspace=workspace).preview(out, num_samples)}")

@@ -1,0 +1,1 @@
+"""From a saved bundle to scores."""

@@ -1,0 +1,1 @@
+"""Use cases: what the faces (command line, API, studio) ask for."""

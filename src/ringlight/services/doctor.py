@@ -1,0 +1,196 @@
+"""`ringlight doctor`: would a training work on this machine? One line a check, with the reason where not."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringlight.errors import RinglightError
+from ringlight.runtime import choose_device, cpu_count, package_versions, workspace_folder
+
+MIN_FREE_GIB = 2.0
+FAMILIES = ("convnext_tiny_cbam", "resnet18", "efficientnet_b0", "mobilenetv4_conv_small")
+IMPORTS = (
+    "torch", "torchvision", "timm", "lightning", "hydra", "pydantic", "sklearn", "iterstrat", "pyarrow", "safetensors",
+    "albumentations", "cv2", "PIL", "matplotlib", "tensorboard",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """One line of the doctor: what was checked, whether it is well, and what was seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'✓' if self.ok else '✗'} {self.name}: {self.detail}"
+
+
+def examine(workspace: Path | str | None = None) -> list[Checkup]:
+    """Run every check; a check that fails never keeps the others from running."""
+    checks: dict[str, Callable[[], str]] = {
+        "imports": _imports,
+        "device": _device,
+        "memory": _memory,
+        "models": _models,
+        "losses": _losses,
+        "augmentation": _augmentation,
+        "stratified split": _split,
+        "catalogues": _catalogues,
+        "recipes": _recipes,
+        "disk space": lambda: _disk(workspace_folder(workspace)),
+        "write access": lambda: _writable(workspace_folder(workspace)),
+    }
+    return [_run(name, check) for name, check in checks.items()]
+
+
+def _run(name: str, check: Callable[[], str]) -> Checkup:
+    try:
+        return Checkup(name, True, check())
+    # The doctor reports whatever is wrong with a machine: broken drivers and half-installed packages raise anything.
+    except Exception as error:  # noqa: BLE001
+        detail = str(error) if isinstance(error, RinglightError) else f"{type(error).__name__}: {error}"
+        return Checkup(name, False, detail.replace("\n", "; "))
+
+
+class _FaultError(RinglightError):
+    """A check found something wrong."""
+
+
+def _imports() -> str:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    for name in IMPORTS:
+        importlib.import_module(name)
+    return ", ".join(f"{name} {number}" for name, number in package_versions().items())
+
+
+def _device() -> str:
+    choice = choose_device("auto")
+    return f"{choice.device} ({choice.reason}), {cpu_count()} core(s)"
+
+
+def _memory() -> str:
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory()
+    text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        text += f"; GPU {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    return text
+
+
+def _models() -> str:
+    import torch
+
+    from ringlight.models import MODELS
+
+    with torch.inference_mode():
+        for name in FAMILIES:
+            scores = MODELS.build(name, num_classes=4, pretrained=False).eval()(torch.zeros(1, 3, 64, 64))
+            if scores.shape != (1, 4) or not bool(torch.isfinite(scores).all()):
+                raise _FaultError(
+                    "finite scores (1, 4)", got=str(tuple(scores.shape)), where=name, fix="reinstall torch and timm"
+                )
+    return f"{', '.join(FAMILIES)} build and run forward"
+
+
+def _losses() -> str:
+    import torch
+
+    from ringlight.losses import LOSSES
+
+    values = []
+    for name in LOSSES:
+        task = "multiclass" if "cross_entropy" in name else "multilabel"
+        loss = LOSSES.build(name, num_classes=4, task=task, class_counts=[735, 154, 95, 16])
+        targets = torch.tensor([0, 3]) if task == "multiclass" else torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
+        value = float(loss(torch.tensor([[2.0, -1, 0, 1], [0, 0, 3, -9]]), targets))
+        if not math.isfinite(value):
+            raise _FaultError("a finite loss", got=str(value), where=name, fix="report this as a bug")
+        values.append(f"{name} {value:.3f}")
+    return ", ".join(values)
+
+
+def _augmentation() -> str:
+    import numpy as np
+
+    from ringlight.data.augment import AUGMENTATIONS, Augmenter
+
+    image = np.full((64, 96, 3), 128, np.uint8)
+    augmenter = Augmenter(dict.fromkeys(AUGMENTATIONS, True), seed=0)
+    first, again = (augmenter(image, epoch=0, record_id="a").image for _ in range(2))
+    if first.shape != image.shape or not np.array_equal(first, again):
+        raise _FaultError("the same picture twice", got="two", where="augmentation", fix="reinstall albumentations")
+    return f"{', '.join(AUGMENTATIONS)} run, and repeat themselves for one seed"
+
+
+def _split() -> str:
+    import numpy as np
+
+    from ringlight.data.split import StratifiedSplitter
+
+    labels = (np.random.default_rng(0).random((400, 4)) < [0.4, 0.08, 0.06, 0.02]).astype(np.uint8)
+    parts = StratifiedSplitter(random_state=42).split(labels)
+    whole = labels.mean(0)
+    worst = max(float(np.abs(labels[part].mean(0) - whole).max()) for part in parts)
+    if sorted(np.concatenate(parts).tolist()) != list(range(400)) or worst > 0.05:
+        raise _FaultError(
+            "three disjoint parts with equal shares",
+            got=f"{worst:.3f} apart",
+            where="split",
+            fix="report this as a bug",
+        )
+    return f"400 records in three disjoint parts, class shares within {100 * worst:.1f} points"
+
+
+def _catalogues() -> str:
+    from ringlight.data import SOURCES
+    from ringlight.data.augment import AUGMENTATIONS
+    from ringlight.losses import LOSSES
+    from ringlight.models import MODELS
+    from ringlight.optim import OPTIMIZERS, SCHEDULERS
+
+    catalogues = (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, SOURCES, AUGMENTATIONS)
+    empty = [catalogue.family for catalogue in catalogues if not catalogue.names()]
+    if empty:
+        raise _FaultError("parts in every catalogue", got="none", where=", ".join(empty), fix="reinstall ringlight")
+    return ", ".join(f"{len(catalogue.names())} {catalogue.family}" for catalogue in catalogues)
+
+
+def _recipes() -> str:
+    from ringlight.config.load import recipe_names
+    from ringlight.services.runs import configure
+
+    names = recipe_names()
+    for name in names:
+        configure(name)
+    return f"{', '.join(names)} are well-formed"
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _disk(workspace: Path) -> str:
+    free = shutil.disk_usage(_existing(workspace)).free / 2**30
+    if free < MIN_FREE_GIB:
+        raise _FaultError(
+            f"{MIN_FREE_GIB:.0f} GiB free", got=f"{free:.1f} GiB", where=str(workspace), fix="free some space"
+        )
+    return f"{free:.1f} GiB free for {workspace}"
+
+
+def _writable(workspace: Path) -> str:
+    with tempfile.TemporaryFile(dir=_existing(workspace)) as stream:
+        stream.write(b"ringlight")
+    return f"{workspace} can be written"

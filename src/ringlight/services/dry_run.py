@@ -1,0 +1,81 @@
+"""What a training would do, without doing it: the merged configuration, the data card, the automatic choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ringlight.config.load import to_yaml
+from ringlight.runtime import workspace_folder
+from ringlight.services.runs import configure, plan
+from ringlight.training.plan import Plan
+from ringlight.training.results import data_card, model_card, split_card
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The plan of a run that was not started."""
+
+    config_yaml: str
+    model: dict[str, Any]
+    data: dict[str, Any]
+    split: dict[str, Any]
+    lines: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that hold records."""
+        return tuple(self.split["parts"])
+
+    def class_rows(self) -> list[tuple[Any, ...]]:
+        """Return one row a class, its records in each part; the last row counts all records."""
+        parts = self.split["parts"].values()
+        rows = [(name, *(part["class_counts"][name] for part in parts)) for name in self.data["classes"]]
+        return [*rows, ("records", *(part["num_records"] for part in parts))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "config": self.config_yaml,
+            "model": self.model,
+            "dataset": self.data,
+            "split": self.split,
+            "notes": list(self.lines),
+        }
+
+
+def dry_run(
+    recipe: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    file: Path | None = None,
+    workspace: Path | str | None = None,
+) -> DryRun:
+    """Do everything that precedes a training, and write nothing (a synthetic source draws its images into the cache).
+
+    Raises:
+        UserError: what would stop the training, too.
+    """
+    made = plan(configure(recipe, overrides, file=file), workspace)
+    return DryRun(
+        to_yaml(made.config),
+        model_card(made),
+        data_card(made.dataset),
+        split_card(made),
+        tuple(_lines(made, workspace_folder(workspace))),
+    )
+
+
+def _lines(made: Plan, workspace: Path) -> list[str]:
+    config = made.config
+    steps = -(-len(made.split.train) // config.data.batch_size)
+    parameters = sum(parameter.numel() for parameter in made.module.parameters())
+    return [
+        f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.dataset.fingerprint[:12]}",
+        f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters; {made.weights.note}",
+        f"device: {made.device.device} ({made.device.reason}), precision {config.training.precision}",
+        f"would train up to {config.training.num_epochs} epochs of {steps} steps and write a folder in {workspace / 'runs'}",
+        *(f"note: {note}" for note in made.notes),
+    ]

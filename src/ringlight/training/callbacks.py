@@ -1,0 +1,196 @@
+"""What happens around the steps: whole checkpoints, the epoch's row, the heartbeat that may stop a run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from ringlight.errors import InterruptedRunError
+from ringlight.evaluation.metrics import monitor_mode
+from ringlight.runtime import LOGGER, whole_file
+from ringlight.training.task import ClassificationTask
+from ringlight.types import History, Prediction, RunControl, Tracker
+
+LAST = "last.ckpt"
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary name and renames it, so that a crash never leaves half of one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Write the checkpoint whole.
+
+        Raises:
+            WorkspaceError: the disk is full or the folder cannot be written.
+        """
+        with whole_file(Path(path)) as part:
+            try:
+                torch.save(checkpoint, part)
+            except RuntimeError as error:  # torch's zip writer turns a failed write into a RuntimeError
+                raise OSError(28, f"could not write a checkpoint: {error}") from error
+
+
+def checkpoints(folder: Path, monitor: str | None) -> list[Callback]:
+    """Return the callbacks that keep the last state and the best one of `monitor` (None: the last one only)."""
+    last = ModelCheckpoint(
+        folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True, every_n_epochs=1
+    )
+    if monitor is None:
+        return [last]
+    safe = "".join(letter if letter.isalnum() else "_" for letter in monitor)
+    best = ModelCheckpoint(
+        folder,
+        f"best_epoch{{epoch:03d}}_{safe}_{{val/{monitor}:.2f}}",
+        monitor=f"val/{monitor}",
+        mode=monitor_mode(monitor),
+        save_top_k=1,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+    # The last checkpoint comes second: it then holds the state of the best one, which a resumed run needs.
+    return [best, last]
+
+
+def early_stopping(monitor: str, patience: int, min_delta: float) -> EarlyStopping:
+    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs."""
+    return EarlyStopping(
+        f"val/{monitor}",
+        min_delta=min_delta,
+        patience=patience,
+        mode=monitor_mode(monitor),
+        check_on_train_epoch_end=True,
+        verbose=False,
+    )
+
+
+class Reporter(Callback):
+    """Keeps the history, one row an epoch, and hands each row to the tracker and to `on_row`; part of the checkpoint."""
+
+    def __init__(self, tracker: Tracker, on_row: Callable[[History, Prediction | None], None], num_epochs: int) -> None:
+        self.history = History()
+        self._tracker = tracker
+        self._on_row = on_row
+        self._num_epochs = num_epochs
+        self._started = time.perf_counter()
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock that the expected end is told from."""
+        self._started = time.perf_counter()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row; it holds no times, so that equal runs have equal histories."""
+        if not isinstance(pl_module, ClassificationTask):
+            raise TypeError(f"Reporter follows a ClassificationTask, not a {type(pl_module).__name__}")
+        epoch = trainer.current_epoch
+        row = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"], "train/loss": pl_module.train_loss}
+        row |= pl_module.epoch_metrics
+        self.history.rows = [earlier for earlier in self.history.rows if earlier["epoch"] < epoch] + [row]
+        self._tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, epoch)
+        self._on_row(self.history, pl_module.validation)
+        self._say(row, pl_module.monitor)
+
+    def _say(self, row: Mapping[str, float], monitor: str | None) -> None:
+        done = int(row["epoch"]) + 1
+        elapsed = time.perf_counter() - self._started
+        left = elapsed / max(1, done - self._first_epoch) * (self._num_epochs - done)
+        shown = {"train loss": row["train/loss"], "val loss": row.get("val/loss")}
+        if monitor is not None:
+            shown[f"val {monitor}"] = row.get(f"val/{monitor}")
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
+        LOGGER.info("epoch %d/%d  %s  about %s left", done, self._num_epochs, numbers, clock(left))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the rows in the checkpoint."""
+        return {"rows": self.history.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows back."""
+        self.history.rows = list(state_dict["rows"])
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as h:mm:ss.
+
+    Examples:
+        >>> clock(3725)
+        '1:02:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+class Heartbeat(Callback):
+    """Tells the control how far the run is after every step, and stops the run between two steps when it says so.
+
+    Ctrl-C is heard the same way, so that no step is left half done; a second Ctrl-C stops at once.
+    """
+
+    def __init__(self, control: RunControl, num_epochs: int, batch_size: int) -> None:
+        self._control = control
+        self._num_epochs = num_epochs
+        self._batch_size = batch_size
+        self._interrupted = False
+        self._previous: Any = None
+        self._epoch_started = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Listen to Ctrl-C (only the main thread may)."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
+        self._interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock of the epoch."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report; stop when asked.
+
+        Raises:
+            InterruptedRunError: Ctrl-C, or the control said "cancel" or "pause".
+        """
+        elapsed = time.perf_counter() - self._epoch_started
+        steps = int(trainer.num_training_batches)
+        signalled = self._control.heartbeat(
+            {
+                "epoch": trainer.current_epoch,
+                "num_epochs": self._num_epochs,
+                "step": batch_idx + 1,
+                "num_steps": steps,
+                "done": trainer.current_epoch * steps + batch_idx + 1,
+                "total": self._num_epochs * steps,
+                "images_per_second": (batch_idx + 1) * self._batch_size / elapsed if elapsed > 0 else 0.0,
+            }
+        )
+        if self._interrupted or signalled != "go":
+            reason = "Ctrl-C" if self._interrupted else f"`{signalled}`"
+            raise InterruptedRunError(
+                "a run to its end",
+                got=f"{reason} in epoch {trainer.current_epoch + 1} of {self._num_epochs}",
+                where="training",
+                fix="its last checkpoint is whole: go on with ringlight train --resume RUN",
+            )
+
+    def restore(self) -> None:
+        """Give Ctrl-C back its former meaning."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None

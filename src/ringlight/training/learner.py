@@ -1,0 +1,250 @@
+"""A deep classifier behind the engine's `Learner` protocol; Lightning runs the loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ringlight.config.schema import Config
+from ringlight.data.augment import Augmenter
+from ringlight.data.loader import make_loader
+from ringlight.data.preprocess import InputSpec
+from ringlight.errors import RunError
+from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
+from ringlight.inference.predictor import forward
+from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
+from ringlight.types import Dataset, History, Prediction, RunControl, Task, Tracker
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ringlight.training.plan import Plan
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+class DeepLearner:
+    """Fits a module with a criterion as a configuration says.
+
+    `folder` receives the checkpoints; `on_epoch` is called after every epoch with the history and the
+    scores of the validation part. `weights_from` tells,
+    after `fit`, which checkpoint the module's weights come from.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        spec: InputSpec,
+        classes: tuple[str, ...],
+        task: Task,
+        config: Config | None = None,
+        criterion: nn.Module | None = None,
+        augmenter: Augmenter | None = None,
+        device: DeviceChoice | None = None,
+        folder: Path | None = None,
+        on_epoch: Callable[[History, Prediction | None], None] = lambda history, validation: None,
+    ) -> None:
+        self.module = module
+        self.spec = spec
+        self.classes = classes
+        self.task = task
+        self.config = config
+        self.criterion = criterion
+        self.augmenter = augmenter
+        self.device = device or choose_device("auto")
+        self.folder = folder
+        self.on_epoch = on_epoch
+        self.weights_from: Path | None = None
+        self.fingerprint = ""
+
+    @classmethod
+    def from_plan(cls, plan: Plan, folder: Path, on_epoch: Callable[[History, Prediction | None], None]) -> Self:
+        """Take the parts of a plan."""
+        learner = cls(
+            plan.module,
+            spec=plan.spec,
+            classes=plan.dataset.classes,
+            task=plan.dataset.task,
+            config=plan.config,
+            criterion=plan.criterion,
+            augmenter=plan.augmenter,
+            device=plan.device,
+            folder=folder,
+            on_epoch=on_epoch,
+        )
+        learner.fingerprint = plan.dataset.fingerprint
+        return learner
+
+    def fit(
+        self, train: Dataset, val: Dataset | None, *, tracker: Tracker, control: RunControl, resume: Path | None
+    ) -> History:
+        """Train, then put the best weights (the last ones without `val`) into the module.
+
+        Raises:
+            InterruptedRunError: the user or the control stopped it; `last.ckpt` is whole.
+            TrainingError: the loss is not finite.
+        """
+        from ringlight.training.callbacks import Heartbeat, Reporter
+
+        config, folder = self._needs()
+        reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
+        heartbeat = Heartbeat(control, config.training.num_epochs, config.data.batch_size)
+        monitor = config.training.monitor if val is not None and len(val) else None
+        with quiet_libraries():
+            trainer = self._trainer(config, folder, monitor, [reporter, heartbeat])
+            try:
+                trainer.fit(
+                    self._lightning_task(config, monitor, len(train)),
+                    self._loader(train, shuffle=True),
+                    None if monitor is None else self._loader(val or train, shuffle=False),
+                    ckpt_path=resume,
+                    weights_only=True,
+                )
+            finally:
+                heartbeat.restore()
+        self._restore(trainer)
+        return reporter.history
+
+    def _needs(self) -> tuple[Config, Path]:
+        if self.config is None or self.criterion is None or self.folder is None:
+            raise RunError(
+                "a learner with configuration, criterion and folder",
+                got="one that was loaded to predict",
+                where="DeepLearner.fit",
+                fix="build it with DeepLearner.from_plan",
+            )
+        return self.config, self.folder
+
+    def _lightning_task(self, config: Config, monitor: str | None, num_images: int) -> Any:
+        from ringlight.optim import build_optimizer, build_schedule
+        from ringlight.training.task import ClassificationTask
+
+        optimizer, scheduler, training = config.optimizer, config.scheduler, config.training
+        batches = -(-num_images // config.data.batch_size)
+        steps_per_epoch = -(-batches // training.accumulate_steps)
+        if self.criterion is None:
+            raise RunError("a criterion", got="none", where="DeepLearner", fix="build it with DeepLearner.from_plan")
+        return ClassificationTask(
+            self.module,
+            self.criterion,
+            classes=self.classes,
+            task=self.task,
+            seed=config.experiment.seed,
+            optimizer=lambda module: build_optimizer(
+                optimizer.name,
+                module,
+                lr=optimizer.lr,
+                weight_decay=optimizer.weight_decay,
+                params=optimizer.params(),
+            ),
+            schedule=lambda built: build_schedule(
+                scheduler.name,
+                built,
+                num_epochs=training.num_epochs,
+                steps_per_epoch=steps_per_epoch,
+                warmup_epochs=scheduler.warmup_epochs,
+                params=scheduler.params(),
+            ),
+            monitor=monitor,
+        )
+
+    def _trainer(self, config: Config, folder: Path, monitor: str | None, callbacks: list[Any]) -> Any:
+        from lightning.pytorch import Trainer
+        from lightning.pytorch.callbacks import EMAWeightAveraging
+
+        from ringlight.training.callbacks import WholeCheckpointIO, checkpoints, early_stopping
+
+        training = config.training
+        if training.ema_decay is not None:
+            callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
+        if monitor is not None and training.early_stopping_patience is not None:
+            callbacks.append(
+                early_stopping(monitor, training.early_stopping_patience, training.early_stopping_min_delta)
+            )
+        return Trainer(
+            accelerator="gpu" if self.device.kind == "cuda" else "cpu",
+            devices=[int(self.device.device.partition(":")[2])] if self.device.kind == "cuda" else 1,
+            precision=PRECISION[training.precision],
+            max_epochs=training.num_epochs,
+            gradient_clip_val=training.gradient_clip_norm,
+            accumulate_grad_batches=training.accumulate_steps,
+            callbacks=[*callbacks, *checkpoints(folder, monitor)],
+            plugins=[WholeCheckpointIO()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+    def _loader(self, data: Dataset, *, shuffle: bool) -> Any:
+        seed, batch_size, workers = 0, 8, 0
+        if self.config is not None:
+            seed, batch_size = self.config.experiment.seed, self.config.data.batch_size
+            workers = int(self.config.data.num_workers) if self.config.data.num_workers != "auto" else 0
+        return make_loader(
+            data,
+            self.spec,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            augmenter=self.augmenter if shuffle else None,
+            num_workers=workers,
+        )
+
+    def _restore(self, trainer: Any) -> None:
+        """Load the weights of the best checkpoint (with EMA: the averaged ones) into the module."""
+        import torch
+        from lightning.pytorch.callbacks import ModelCheckpoint
+
+        keepers = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
+        best = Path(keepers[0].best_model_path)
+        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        prefix = "module."
+        self.module.load_state_dict(
+            {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        )
+        self.weights_from = best
+        LOGGER.debug("weights of %s restored", best.name)
+
+    def predict(self, data: Dataset) -> Prediction:
+        """Return raw scores, in single precision whatever the training used: that is how a bundle is served."""
+        import torch
+
+        module = self.module.to(self.device.device).eval()
+        with quiet_libraries(), torch.inference_mode():
+            parts = [forward(module, batch["image"], self.device.device) for batch in self._loader(data, shuffle=False)]
+        return Prediction(data.ids, np.concatenate(parts), self.classes, self.task, data.targets())
+
+    def bundle(self, metrics: dict[str, Any]) -> Bundle:
+        """Describe the model as a bundle; `metrics` go into it as they are."""
+        config, _ = self._needs()
+        return Bundle(
+            architecture={
+                "name": config.model.name,
+                "in_chans": config.model.in_chans,
+                "drop_rate": config.model.drop_rate,
+                "params": config.model.params(),
+            },
+            task=self.task,
+            classes=self.classes,
+            input_spec=self.spec,
+            training_config=config.model_dump(mode="json"),
+            dataset_fingerprint=self.fingerprint,
+            metrics=metrics,
+            versions=package_versions(),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write a bundle that :meth:`load` and `ringlight.load` read."""
+        write_bundle(folder, self.bundle({}), self.module)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a bundle; the learner predicts, it cannot be trained further."""
+        bundle, module = read_bundle(folder)
+        return cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)

@@ -1,0 +1,268 @@
+"""From a configuration to checked parts: everything that can be refused is refused here, before a run is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringlight.config.schema import Config
+from ringlight.data import SOURCES
+from ringlight.data.augment import Augmenter, augmentation_problems
+from ringlight.data.checks import check, hash_contents
+from ringlight.data.preprocess import InputSpec
+from ringlight.data.split import split_dataset
+from ringlight.errors import ConfigError, DataError, Problems, did_you_mean
+from ringlight.evaluation.metrics import METRIC_NAMES
+from ringlight.runtime import (
+    LOGGER,
+    DeviceChoice,
+    choose_device,
+    choose_num_workers,
+    choose_precision,
+    determinism,
+    seed_everything,
+)
+from ringlight.types import Dataset, Split
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ringlight.models import WeightsChoice
+
+MAX_LISTED_FINDINGS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The parts of a run, built and checked; `config` has every automatic choice written out."""
+
+    config: Config
+    dataset: Dataset
+    split: Split
+    spec: InputSpec
+    module: nn.Module
+    weights: WeightsChoice
+    criterion: nn.Module
+    augmenter: Augmenter | None
+    device: DeviceChoice
+    notes: tuple[str, ...]
+
+    def part(self, name: str) -> Dataset:
+        """Return the records of `train`, `val` or `test`."""
+        return self.dataset.take(self.split.parts()[name])
+
+    @property
+    def monitor(self) -> str | None:
+        """The validation metric that chooses the best weights; None without a validation part."""
+        return self.config.training.monitor if len(self.split.val) else None
+
+
+def part_problems(tree: Mapping[str, Any]) -> list[str]:
+    """Check the names and parameters of every part of a plain configuration tree, one line a mistake.
+
+    Handed down to `config.load.compose`, which knows no catalogue.
+    """
+    from ringlight.losses import LOSSES
+    from ringlight.models import MODELS
+    from ringlight.optim import OPTIMIZERS, SCHEDULERS
+
+    lines: list[str] = []
+    for catalogue in (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, SOURCES):
+        section = tree.get(catalogue.family)
+        if not isinstance(section, Mapping) or not isinstance(section.get(catalogue.name_key), str):
+            continue  # the schema says so in its own line
+        common = Config.model_fields[catalogue.family].annotation.model_fields  # type: ignore[union-attr]
+        params = {key: value for key, value in section.items() if key not in common}
+        name = section[catalogue.name_key]
+        engine = {key for key in ("root", "task") if catalogue is SOURCES}
+        lines += [line for line in catalogue.problems(name, params) if line.split(":")[0].split(".")[-1] not in engine]
+    augmentation = tree.get("augmentation")
+    if isinstance(augmentation, Mapping):
+        lines += augmentation_problems(augmentation)
+    return lines
+
+
+def make_plan(config: Config, cache: Path) -> Plan:
+    """Build every part of a run.
+
+    `cache` is the folder where a synthetic source may write its images.
+
+    Raises:
+        ConfigError: a choice that cannot be met (device, weights, monitor).
+        Problems: files or labels that cannot be used, a line each.
+        DataError: data that cannot be trained on.
+        SplitError: the records cannot be split as asked.
+    """
+    device = choose_device(config.training.device)
+    dataset, notes = load_dataset(config, cache)
+    _trainable(dataset, config)
+    split = split_dataset(dataset, strategy=config.split.strategy, seed=config.experiment.seed, file=config.split.file)
+    notes += split.warnings
+    if len(split.val):
+        _check_monitor(config, dataset)
+    elif config.training.early_stopping_patience is not None:
+        notes += ("no validation part: early stopping is off and the last weights are judged",)
+    with determinism(num_threads=config.training.num_threads, device=device):
+        return _build(config, dataset, split, device, notes)
+
+
+def load_dataset(config: Config, cache: Path) -> tuple[Dataset, tuple[str, ...]]:
+    """Read, check and hash the configured data; return it with the notes for the data card.
+
+    Raises:
+        Problems: every unusable file or label, a line each.
+    """
+    dataset = make_source(config, cache).load()
+    findings = check(dataset, min_samples_per_class=config.data.min_samples_per_class)
+    errors = [str(finding) for finding in findings if finding.severity == "error"]
+    if errors:
+        more = len(errors) - MAX_LISTED_FINDINGS
+        raise Problems(errors[:MAX_LISTED_FINDINGS] + ([f"... and {more} more like these"] if more > 0 else []))
+    notes = (*dataset.notes, *(str(finding) for finding in findings if finding.severity == "warning"))
+    return (hash_contents(dataset) if dataset.has_content else dataset), notes
+
+
+def make_source(config: Config, cache: Path) -> Any:
+    """Build the configured source; a synthetic one without `data.root` draws into `cache`."""
+    data = config.data
+    params: dict[str, Any] = dict(data.params())
+    root = data.root
+    if root is None:
+        if data.source != "synthetic":
+            raise ConfigError("a folder", got="none", where="data.root", fix="set data.root=FOLDER")
+        key = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        root = cache / f"synthetic-{key}"
+    if data.task is not None:
+        params["task"] = data.task
+    return SOURCES.build(data.source, root=Path(root).expanduser().absolute(), **params)
+
+
+def _trainable(dataset: Dataset, config: Config) -> None:
+    if not dataset.has_content:
+        raise DataError(
+            "records with images",
+            got="a label-only table",
+            where=dataset.name,
+            fix="add a path column (data.path_column) or use it with `ringlight data stats|split` only",
+        )
+    wished = config.model.num_classes
+    if wished is not None and wished != len(dataset.classes):
+        raise ConfigError(
+            f"num_classes={len(dataset.classes)}, the classes of {dataset.name}: {', '.join(dataset.classes)}",
+            got=str(wished),
+            where="model.num_classes",
+            fix="leave it out (null) to take it from the data",
+        )
+
+
+def _check_monitor(config: Config, dataset: Dataset) -> None:
+    monitor = config.training.monitor
+    per_class = [
+        f"{name}/{label}" for name in ("precision", "recall", "f1", "auroc", "ap") for label in dataset.classes
+    ]
+    known = ["loss", *METRIC_NAMES, *per_class]
+    if monitor not in known:
+        raise ConfigError(
+            "a validation metric", got=f"`{monitor}`", where="training.monitor", fix=did_you_mean(monitor, known)
+        )
+
+
+def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice, notes: tuple[str, ...]) -> Plan:
+    from ringlight.losses import LOSSES
+    from ringlight.models import build_model
+
+    seed_everything(config.experiment.seed)
+    model = config.model
+    size = config.data.image_size
+    image_size = (size, size) if isinstance(size, int) else (None if size is None else (size[0], size[1]))
+    _check_sizes(dataset, image_size)
+    built = build_model(
+        model.name,
+        num_classes=len(dataset.classes),
+        in_chans=model.in_chans,
+        drop_rate=model.drop_rate,
+        pretrained=model.pretrained,
+        weights_folder=config.weights.folder,
+        image_size=image_size,
+        params=model.params(),
+    )
+    spec = InputSpec(
+        in_chans=model.in_chans,
+        image_size=image_size,
+        resize_mode=config.data.resize_mode,
+        mean=built.mean,
+        std=built.std,
+    )
+    counts = dataset.take(split.train).label_matrix().sum(0, dtype=np.int64)
+    criterion = LOSSES.build(
+        config.loss.name,
+        num_classes=len(dataset.classes),
+        task=dataset.task,
+        class_counts=counts.tolist(),
+        **config.loss.params(),
+    )
+    augmenter = (
+        Augmenter(config.augmentation, seed=config.experiment.seed) if any(config.augmentation.values()) else None
+    )
+    resolved = _resolve(config, dataset, device, built.weights.source != "random", criterion)
+    LOGGER.debug("weights: %s", built.weights.note)
+    return Plan(
+        config=resolved,
+        dataset=dataset,
+        split=split,
+        spec=spec,
+        module=built.module,
+        weights=built.weights,
+        criterion=criterion,
+        augmenter=augmenter,
+        device=device,
+        notes=(*notes, built.weights.note),
+    )
+
+
+def _check_sizes(dataset: Dataset, image_size: tuple[int, int] | None) -> None:
+    from ringlight.data.checks import statistics
+
+    if image_size is not None:
+        return
+    sizes = statistics(dataset).image_sizes
+    if len(sizes) > 1:
+        listed = ", ".join(list(sizes)[:3])
+        raise DataError(
+            "images of one size, or data.image_size",
+            got=f"{len(sizes)} sizes ({listed}, ...)",
+            where=dataset.name,
+            fix="set data.image_size=224 (or [height,width]) and, to keep proportions, data.resize_mode=letterbox",
+        )
+
+
+def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained: bool, criterion: Any) -> Config:
+    """Write every automatic choice into the configuration, so that it runs again as it ran."""
+    chosen = criterion.get_params()
+    root = config.data.root
+    values: dict[str, object] = {
+        "training.device": device.device,
+        "training.precision": choose_precision(config.training.precision, device),
+        "training.num_threads": config.training.num_threads or _current_threads(),
+        "data.task": dataset.task,
+        "data.num_workers": choose_num_workers(config.data.num_workers, device),
+        "data.root": None if root is None else str(Path(root).expanduser().absolute()),
+        "model.num_classes": len(dataset.classes),
+        "model.pretrained": pretrained,
+    }
+    # The seeds' first_batch stays as it is: what it finds depends on the first batch, not on the data set.
+    keep = {key for key, value in config.loss.params().items() if value == "first_batch"}
+    values |= {f"loss.{key}": chosen[key] for key in config.loss.params() if key in chosen and key not in keep}
+    return config.replacing(values)
+
+
+def _current_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()

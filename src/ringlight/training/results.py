@@ -1,0 +1,92 @@
+"""`results.json`: everything about a run that a person or a program compares (docs/reference/results.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ringlight.config.schema import Config
+from ringlight.evaluation.metrics import monitor_mode
+from ringlight.runtime import Environment
+from ringlight.types import Dataset, History
+
+if TYPE_CHECKING:
+    from ringlight.training.judge import Verdict
+    from ringlight.training.plan import Plan
+
+RESULTS_VERSION = 1
+
+
+def results(
+    plan: Plan, run: str, history: History, verdict: Verdict, where: Environment, timings: dict[str, float]
+) -> dict[str, Any]:
+    """Collect the results of a finished run as plain values; `timings` in seconds."""
+    config, monitor = plan.config, plan.monitor
+    best = history.best(f"val/{monitor}", monitor_mode(monitor)) if monitor else None
+    return {
+        "schema_version": RESULTS_VERSION,
+        "run": run,
+        "recipe": config.recipe,
+        "experiment": config.experiment.name,
+        "model": model_card(plan),
+        "hyper_parameters": hyper_parameters(config),
+        "loss": {"name": config.loss.name, **plan.criterion.get_params()},  # type: ignore[operator]
+        "dataset": data_card(plan.dataset),
+        "split": split_card(plan),
+        "best": {"monitor": monitor, **({} if best is None else {"epoch": int(best["epoch"]), "metrics": best})},
+        "judged_part": verdict.part,
+        "test": verdict.metrics.to_dict(),
+        "history": history.rows,
+        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "environment": where.to_dict(),
+        "notes": list(plan.notes),
+    }
+
+
+def model_card(plan: Plan) -> dict[str, Any]:
+    """Describe architecture, parameter counts and where the first weights came from."""
+    model = plan.config.model
+    return {
+        "name": model.name,
+        "params": model.params(),
+        "in_chans": model.in_chans,
+        "input": plan.spec.to_dict(),
+        "num_parameters": sum(parameter.numel() for parameter in plan.module.parameters()),
+        "num_trainable": sum(parameter.numel() for parameter in plan.module.parameters() if parameter.requires_grad),
+        "weights": {"source": plan.weights.source, "note": plan.weights.note, "sha256": plan.weights.sha256},
+    }
+
+
+def data_card(data: Dataset) -> dict[str, Any]:
+    """Describe a data set: identity, task, classes and their counts."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "task": data.task,
+        "classes": list(data.classes),
+        "num_records": len(data),
+        "class_counts": data.class_counts(),
+    }
+
+
+def split_card(plan: Plan) -> dict[str, Any]:
+    """Describe the parts by records, groups and classes."""
+    parts = {}
+    for name, rows in plan.split.parts().items():
+        if len(rows):
+            part = plan.dataset.take(rows)
+            groups = part.groups
+            parts[name] = {
+                "num_records": len(part),
+                "num_groups": None if groups is None else len(set(groups)),
+                "class_counts": part.class_counts(),
+            }
+    return {"strategy": plan.split.strategy, "seed": plan.config.experiment.seed, "parts": parts}
+
+
+def hyper_parameters(config: Config) -> dict[str, Any]:
+    """Return the settings that shape training, flat: `optimizer.lr`, `data.batch_size`, ..."""
+    tree = config.model_dump(mode="json")
+    flat: dict[str, Any] = {"seed": config.experiment.seed}
+    for section in ("model", "loss", "optimizer", "scheduler", "training", "augmentation", "data"):
+        flat |= {f"{section}.{key}": value for key, value in tree[section].items()}
+    return flat

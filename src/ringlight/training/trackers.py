@@ -1,0 +1,119 @@
+"""Where a training reports to: CSV, TensorBoard, several at once, or nowhere. A tracker that fails never ends a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ringlight.runtime import LOGGER
+from ringlight.types import Signal, Tracker
+
+
+class QuietTracker:
+    """Keeps nothing: for a bare learner in a notebook."""
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Ignore."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Ignore."""
+
+    def log_figure(self, name: str, figure: Any, step: int) -> None:
+        """Ignore."""
+
+    def log_artifact(self, path: Path) -> None:
+        """Ignore."""
+
+    def set_status(self, status: str) -> None:
+        """Ignore."""
+
+
+class QuietControl:
+    """Never stops a run."""
+
+    def heartbeat(self, progress: Mapping[str, float]) -> Signal:  # noqa: ARG002 - the protocol's argument
+        """Let it go on."""
+        return "go"
+
+
+class TensorBoardTracker(QuietTracker):
+    """Writes TensorBoard event files into `folder`: scalars, figures, hyper-parameters with the final metrics."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._params: dict[str, Any] = {}
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Remember the hyper-parameters until the final metrics are known."""
+        self._params = {
+            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in params.items()
+        }
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write scalars; metrics named `final/...` close the hyper-parameter table."""
+        final = {name: value for name, value in metrics.items() if name.startswith("final/")}
+        for name, value in metrics.items():
+            if name not in final:
+                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+        if final:
+            self._writer.add_hparams(self._params, final, run_name="hparams")  # type: ignore[no-untyped-call]
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def log_figure(self, name: str, figure: Any, step: int) -> None:
+        """Write a matplotlib figure as an image."""
+        self._writer.add_image(name, _pixels(figure), step, dataformats="HWC")  # type: ignore[no-untyped-call]
+
+    def set_status(self, status: str) -> None:
+        """Write the status, and close the file when the run has ended."""
+        self._writer.add_text("status", status)  # type: ignore[no-untyped-call]
+        if status != "running":
+            self._writer.close()  # type: ignore[no-untyped-call]
+
+
+def _pixels(figure: Any) -> Any:
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+class Trackers:
+    """Several trackers as one; one that raises is reported once and left out from then on."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = list(trackers)
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                call(tracker)
+            # A tracker is somebody's server or disk: whatever it raises, the training goes on (logged with the reason).
+            except Exception as error:  # noqa: BLE001
+                self._trackers.remove(tracker)
+                LOGGER.warning("tracker %s failed and is left out: %s", type(tracker).__name__, error)
+                LOGGER.debug("tracker failure", exc_info=True)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Pass on."""
+        self._each(lambda tracker: tracker.log_params(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Pass on."""
+        self._each(lambda tracker: tracker.log_metrics(metrics, step))
+
+    def log_figure(self, name: str, figure: Any, step: int) -> None:
+        """Pass on."""
+        self._each(lambda tracker: tracker.log_figure(name, figure, step))
+
+    def log_artifact(self, path: Path) -> None:
+        """Pass on."""
+        self._each(lambda tracker: tracker.log_artifact(path))
+
+    def set_status(self, status: str) -> None:
+        """Pass on."""
+        self._each(lambda tracker: tracker.set_status(status))
