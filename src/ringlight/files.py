@@ -1,4 +1,4 @@
-"""Files written whole: a crash, a full disk or a killed process leaves the old file or the new one, never half of one."""
+"""Files written whole: a crash, a full disk or a killed process leaves the old file or the new one, never a half."""
 
 from __future__ import annotations
 

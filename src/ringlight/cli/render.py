@@ -49,9 +49,7 @@ def print_verdict(results: Mapping[str, Any], folder: object) -> None:
     rows = [(name, *(scores.get(column) for column in columns)) for name, scores in test["per_class"].items()]
     print_table(("class", *columns), rows, title=f"{results['judged_part']} part, {results['model']['name']}")
     scalars = test["scalars"]
-    shown = [
-        name for name in ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "subset_accuracy")
-    ]
+    shown = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "subset_accuracy")
     headline = "  ".join(f"{name} {scalars[name]:.3f}" for name in shown if scalars.get(name) is not None)
     console().print(headline, markup=False)
     for note in test["notes"]:

@@ -15,6 +15,7 @@ from ringlight.config.load import compose, read_config, to_yaml
 from ringlight.config.schema import Config
 from ringlight.data.split import write_split
 from ringlight.errors import InterruptedRunError, RinglightError, RunError
+from ringlight.files import unwritable, write_json, write_text
 from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
     LOGGER,
@@ -22,10 +23,7 @@ from ringlight.runtime import (
     new_run_folder,
     package_versions,
     promise,
-    unwritable,
     workspace_folder,
-    write_json,
-    write_text,
 )
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.fit import fit

@@ -17,7 +17,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ringlight.errors import InterruptedRunError
 from ringlight.evaluation.metrics import monitor_mode
-from ringlight.runtime import LOGGER, whole_file
+from ringlight.files import whole_file
+from ringlight.runtime import LOGGER
 from ringlight.training.task import ClassificationTask
 from ringlight.types import History, Prediction, RunControl, Tracker
 
@@ -75,7 +76,7 @@ def early_stopping(monitor: str, patience: int, min_delta: float) -> EarlyStoppi
 
 
 class Reporter(Callback):
-    """Keeps the history, one row an epoch, and hands each row to the tracker and to `on_row`; part of the checkpoint."""
+    """Keeps the history, one row an epoch; hands it to the tracker and to `on_row`; part of the checkpoint."""
 
     def __init__(self, tracker: Tracker, on_row: Callable[[History, Prediction | None], None], num_epochs: int) -> None:
         self.history = History()
@@ -160,7 +161,12 @@ class Heartbeat(Callback):
         self._epoch_started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002 - Lightning passes it
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
     ) -> None:
         """Report; stop when asked.
 

@@ -58,7 +58,8 @@ def load_results(where: str | Path) -> list[dict[str, Any]]:
     if path.is_dir():
         files = [path / "results.json"] if (path / "results.json").is_file() else sorted(path.glob("**/results.json"))
     else:
-        files = [Path(name) for name in sorted(glob.glob(str(where), recursive=True))]
+        names = glob.glob(str(where), recursive=True)  # noqa: PTH207 - the pattern may be absolute
+        files = [Path(name) for name in sorted(names)]
     if not files:
         raise RunError("results of a finished run", got="none", where=str(where), fix="check the path or the pattern")
     return [_read(file) for file in files]

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
+def _ignore(history: History, validation: Prediction | None) -> None:
+    """Nobody asked to be told."""
+
+
 class DeepLearner:
     """Fits a module with a criterion as a configuration says.
 
@@ -46,7 +50,7 @@ class DeepLearner:
         augmenter: Augmenter | None = None,
         device: DeviceChoice | None = None,
         folder: Path | None = None,
-        on_epoch: Callable[[History, Prediction | None], None] = lambda history, validation: None,
+        on_epoch: Callable[[History, Prediction | None], None] | None = None,
     ) -> None:
         self.module = module
         self.spec = spec
@@ -57,7 +61,7 @@ class DeepLearner:
         self.augmenter = augmenter
         self.device = device or choose_device("auto")
         self.folder = folder
-        self.on_epoch = on_epoch
+        self.on_epoch = on_epoch or _ignore
         self.weights_from: Path | None = None
         self.fingerprint = ""
 
