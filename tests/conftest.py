@@ -6,7 +6,7 @@ import os
 import shutil
 import tarfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,9 +133,9 @@ def dataset_of() -> Callable[..., Any]:
         multiclass = all(isinstance(row, (int, np.integer)) for row in labels)
         rows = [tuple(int(v) for v in np.atleast_1d(np.asarray(row, dtype=np.int64))) for row in labels]
         count = max((value for row in rows for value in row), default=0) + 1
-        extra: list[Mapping[str, Any]] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values())]
         records = [
-            Record(id=f"r{index}", labels=row, **(extra[index] if extra else {})) for index, row in enumerate(rows)
+            Record(id=f"r{index}", labels=row, **{column: values[index] for column, values in columns.items()})
+            for index, row in enumerate(rows)
         ]
         names = list(classes) if classes is not None else [f"c{index}" for index in range(count)]
         return Dataset.from_records(records, names, task or ("multiclass" if multiclass else "multilabel"))
