@@ -81,14 +81,24 @@ def hash_contents(dataset: Dataset, *, num_threads: int | None = None) -> Datase
     return dataset.with_column("content", digests)
 
 
-def _digest(uri: str | None) -> str | DataError | None:
-    if uri is None:
-        return None
+def digest_of(path: Path | str) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        DataError: the file is not there or cannot be read.
+    """
     try:
-        with Path(uri).open("rb") as file:
+        with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return unreadable(uri, error)
+        raise unreadable(path, error) from error
+
+
+def _digest(uri: str | None) -> str | DataError | None:
+    try:
+        return None if uri is None else digest_of(uri)
+    except DataError as error:
+        return error
 
 
 def parallel(function: Callable[[A], B], items: Iterable[A], num_threads: int | None = None) -> list[B]:
