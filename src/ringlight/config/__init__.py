@@ -1,0 +1,1 @@
+"""What a run is, as data: the typed tree (`schema`) and how it is composed from recipe, file and overrides (`load`)."""

@@ -1,0 +1,223 @@
+"""The typed tree of a run's configuration. Its descriptions feed the reference page, its JSON schema feeds forms.
+
+Sections that name a part (:class:`Part`: model, loss, optimizer, scheduler, data) hold the fields every part of that
+family shares, and beside them the part's own parameters, which the catalogue of the family checks. Every other section
+refuses keys that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+
+from ringlight.config.fields import Device, FileName, Location, Real, Toggle, Whole, Word, as_text
+
+SCHEMA_VERSION: Final = 1
+"""The layout this module describes; written into every `config.yaml`."""
+
+Side = Annotated[Whole, Field(ge=16, le=16384)]
+Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(as_text)]
+Strategy = Literal["stratified_70_15_15", "stratified_80_10_10", "stratified_80_20", "predefined"]
+
+
+class Section(BaseModel):
+    """A group of keys; unknown ones are refused, numbers are finite, values cannot be changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Part(Section):
+    """A section that names a part of a catalogue; keys beside the typed ones are the part's own parameters."""
+
+    model_config = ConfigDict(extra="allow")
+    name_key: ClassVar[str] = "name"
+
+    def params(self) -> dict[str, Any]:
+        """Return the part's own parameters: the keys that are not fields of every part."""
+        return dict(self.model_extra or {})
+
+
+class ModelConfig(Part):
+    """The network. Its own parameters (`cbam_stages`, ...) depend on the name."""
+
+    name: Word = Field("resnet18", description="the model: one of Ringlight's own or any timm classifier by its name")
+    num_classes: Annotated[Whole, Field(ge=1)] | None = Field(
+        None, description="number of classes; null takes it from the data, a number must agree with the data"
+    )
+    in_chans: Literal[1, 3] = Field(3, description="image channels: 3 (colour; gray images are repeated) or 1 (gray)")
+    drop_rate: Real = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
+    pretrained: Literal["auto"] | StrictBool = Field(
+        "auto",
+        description="start from trained weights: auto takes what is at hand and says so, true stops when none is",
+    )
+
+
+class LossConfig(Part):
+    """The loss. Its own parameters (`alpha`, `gamma`, `reduction`, ...) depend on the name."""
+
+    name: Word = Field("cross_entropy", description="the loss")
+
+
+class OptimizerConfig(Part):
+    """The optimiser. Its own parameters (`momentum`, `betas`, ...) depend on the name."""
+
+    name: Word = Field("adamw", description="the optimiser")
+    lr: Real = Field(0.001, gt=0, description="learning rate at its peak")
+    weight_decay: Real = Field(0.0001, ge=0, description="weight decay; biases and norms are exempt")
+
+
+class SchedulerConfig(Part):
+    """The learning rate's course. Its own parameters (`min_lr`, ...) depend on the name."""
+
+    name: Word = Field("warmup_cosine", description="the schedule")
+    warmup_epochs: Whole = Field(0, ge=0, description="epochs over which the learning rate rises to its peak")
+
+
+class DataConfig(Part):
+    """Where the records come from and how they reach the model. Its own parameters depend on the source."""
+
+    name_key: ClassVar[str] = "source"
+
+    source: Word = Field("folder", description="the format of the data set")
+    root: Location | None = Field(None, description="folder or file the source reads; relative to where you stand")
+    task: Literal["multiclass", "multilabel"] | None = Field(
+        None, description="one label per record or any number; null lets the source say"
+    )
+    image_size: Side | tuple[Side, Side] | None = Field(
+        None, description="side in pixels or [height, width] given to the model; null keeps the full size"
+    )
+    resize_mode: Literal["resize", "letterbox"] = Field(
+        "resize", description="how image_size is reached: stretch, or keep the proportions and pad"
+    )
+    batch_size: Whole = Field(32, ge=1, description="records per step")
+    num_workers: Annotated[Whole, Field(ge=0, le=256)] | Literal["auto"] = Field(
+        "auto", description="processes that read images; 0 reads in the main process, auto looks at the cores"
+    )
+    min_samples_per_class: Whole = Field(
+        2, ge=1, description="a class with fewer records is reported by the data check"
+    )
+
+
+class SplitConfig(Section):
+    """How the records are divided into training, validation and test."""
+
+    strategy: Strategy = Field(
+        "stratified_70_15_15",
+        description="percent of training, validation and test records (80_20: training and test), classes kept in "
+        "proportion; predefined uses what the source prescribes",
+    )
+    file: Location | None = Field(None, description="a saved split to read back; its test set stays the test set")
+
+
+class TrainingConfig(Section):
+    """How long, on what and how carefully the model is trained."""
+
+    num_epochs: Whole = Field(50, ge=1, description="passes over the training records, at most")
+    early_stopping_patience: Annotated[Whole, Field(ge=1)] | None = Field(
+        15, description="stop after so many epochs without improvement and restore the best weights; null never stops"
+    )
+    early_stopping_min_delta: Real = Field(0.0, ge=0, description="a smaller gain than this is no improvement")
+    monitor: Word = Field("macro_f1", description="the validation metric that picks the best epoch, or loss")
+    gradient_clip_norm: Annotated[Real, Field(gt=0)] | None = Field(
+        None, description="largest norm of the gradient; null does not clip"
+    )
+    accumulate_steps: Whole = Field(1, ge=1, description="batches whose gradients are added up before each update")
+    precision: Precision = Field("auto", description="number format of the training: auto is bf16 on GPUs that have it")
+    ema_decay: Annotated[Real, Field(gt=0, lt=1)] | None = Field(
+        None, description="judge a moving average of the weights with this decay (0.999); null judges the weights"
+    )
+    device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
+    num_threads: Annotated[Whole, Field(ge=1)] | None = Field(
+        None, description="CPU threads; null leaves the choice to PyTorch. Identical runs need the same number"
+    )
+    confusion_every_n_epochs: Whole = Field(10, ge=1, description="how often the confusion matrix is drawn")
+    num_sample_predictions: Whole = Field(8, ge=0, description="validation images shown with prediction and truth")
+
+
+class ExperimentConfig(Section):
+    """What identifies the run."""
+
+    name: FileName | None = Field(None, description="your name for the run; null uses the recipe's")
+    seed: Whole = Field(42, ge=0, lt=2**32, description="seed of split, weights, order and augmentation")
+
+
+class WeightsConfig(Section):
+    """Where trained weights lie."""
+
+    folder: Location | None = Field(None, description="folder with weights by model name, looked in before packages")
+
+
+class Config(Section):
+    """A run's whole configuration."""
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="layout of this file")
+    recipe: str | None = Field(None, description="the recipe it was composed from")
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    augmentation: dict[str, Toggle] = Field(
+        default_factory=dict,
+        description="name of an augmentation: null or false (off), true (on), a number (its probability) or its "
+        "parameters; training images only",
+    )
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    training: TrainingConfig = TrainingConfig()
+    experiment: ExperimentConfig = ExperimentConfig()
+    weights: WeightsConfig = WeightsConfig()
+
+    def replacing(self, values: Mapping[str, object]) -> Self:
+        """Return a copy with some keys (`section.key`) set and checked: how automatic choices are written down.
+
+        Examples:
+            >>> Config().replacing({"training.device": "cpu", "data.num_workers": 0}).training.device
+            'cpu'
+        """
+        tree = self.model_dump()
+        for key, value in values.items():
+            section, _, leaf = key.partition(".")
+            tree[section][leaf] = value
+        return self.model_validate(tree)
+
+
+SECTIONS: dict[str, type[Section] | None] = {
+    "data": DataConfig,
+    "split": SplitConfig,
+    "augmentation": None,  # a mapping whose keys are the catalogue's names
+    "model": ModelConfig,
+    "loss": LossConfig,
+    "optimizer": OptimizerConfig,
+    "scheduler": SchedulerConfig,
+    "training": TrainingConfig,
+    "experiment": ExperimentConfig,
+    "weights": WeightsConfig,
+}
+"""Every section with its fields."""
+
+PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}
+"""The sections that name a part."""
+
+
+def fields_of(section: str) -> list[str]:
+    """Return the typed keys of a section.
+
+    Examples:
+        >>> fields_of("loss")
+        ['name']
+    """
+    kind = SECTIONS[section]
+    return [] if kind is None else list(kind.model_fields)
+
+
+def part_params(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a part's section that are its own parameters, before the tree is validated.
+
+    Examples:
+        >>> part_params("loss", {"name": "focal_loss", "gamma": 2.0})
+        {'gamma': 2.0}
+    """
+    typed = PARTS[section].model_fields
+    return {key: value for key, value in values.items() if key not in typed}
