@@ -236,6 +236,7 @@ def _patches(rng: np.random.Generator, scene: Scene) -> list[Mark]:
         ragged = _ellipse(high, wide)
         ragged += 0.25 * _smooth_noise(rng, (max(3, high // 25), max(3, wide // 25)), (high, wide))
         ragged += 0.2 * _smooth_noise(rng, (max(3, high // 8), max(3, wide // 8)), (high, wide))
+        ragged[_ellipse(high, wide) == 0] = 0  # the noise must not reach the straight border of the drawing
         inside = _soften(((ragged > 0.55) * 255).astype(np.uint8), 1.2)
         rough = _smooth_noise(rng, (max(3, high // 3), max(3, wide // 5)), (high, wide))
         gray = rng.uniform(-30, -18) + 13 * rough
