@@ -86,7 +86,10 @@ def choose_device(wish: str = "auto") -> DeviceChoice:
     if not 0 <= index < count:
         found = f"{count} CUDA device(s)" if count else "no CUDA device"
         raise ConfigError(
-            "a device that is there", got=f"`{wish}` and {found}", where="training.device", fix="use auto"
+            "a device that is there",
+            got=f"`{wish}` and {found}",
+            where="training.device",
+            fix="use training.device=auto",
         )
     return DeviceChoice(f"cuda:{index}", "asked for")
 

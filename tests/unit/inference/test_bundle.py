@@ -1,0 +1,162 @@
+"""The bundle: what is written can be loaded again with the same scores; what was damaged is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ringlight.data.preprocess import InputSpec
+from ringlight.errors import BundleError, DataError
+from ringlight.inference.bundle import FORMAT_VERSION, Bundle, read_bundle, write_bundle
+from ringlight.inference.predictor import Predictor
+from ringlight.models import build_model
+
+SPEC = InputSpec(in_chans=3, image_size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    torch.manual_seed(0)
+    module = build_model("resnet10t", num_classes=3, pretrained=False).module
+    bundle = Bundle(
+        architecture={"name": "resnet10t", "in_chans": 3, "drop_rate": 0.0, "params": {}},
+        task="multiclass",
+        classes=("gut", "riß", "pore"),
+        input_spec=SPEC,
+        metrics={"macro_f1": 0.5},
+    )
+    write_bundle(folder, bundle, module)
+    return folder
+
+
+@pytest.fixture
+def copied(saved: Path, tmp_path: Path) -> Path:
+    for name in ("model.safetensors", "bundle.json"):
+        (tmp_path / name).write_bytes((saved / name).read_bytes())
+    return tmp_path
+
+
+def edit(folder: Path, **changes: object) -> None:
+    values = json.loads((folder / "bundle.json").read_text())
+    values.update(changes)
+    (folder / "bundle.json").write_text(json.dumps(values))
+
+
+def test_a_bundle_round_trip_keeps_every_weight_and_the_description(saved: Path) -> None:
+    bundle, module = read_bundle(saved)
+    torch.manual_seed(0)
+    original = build_model("resnet10t", num_classes=3, pretrained=False).module
+    assert bundle.classes == ("gut", "riß", "pore")
+    assert bundle.input_spec == SPEC
+    assert bundle.metrics == {"macro_f1": 0.5}
+    assert not module.training
+    for name, tensor in original.state_dict().items():
+        assert torch.equal(module.state_dict()[name], tensor), name
+
+
+def test_the_index_says_version_and_checksum(saved: Path) -> None:
+    values = json.loads((saved / "bundle.json").read_text())
+    assert values["format_version"] == FORMAT_VERSION
+    assert set(values["files"]) == {"model.safetensors"}
+    assert len(values["files"]["model.safetensors"]) == 64
+
+
+def test_a_changed_byte_in_the_weights_is_refused(copied: Path) -> None:
+    weights = bytearray((copied / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copied / "model.safetensors").write_bytes(weights)
+    with pytest.raises(BundleError, match=r"model.safetensors: expected SHA-256 .*changed or damaged: copy the bundle"):
+        read_bundle(copied)
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, None, "1"])
+def test_an_unknown_format_version_is_refused(copied: Path, version: object) -> None:
+    edit(copied, format_version=version)
+    with pytest.raises(BundleError, match="expected bundle format version 1, got "):
+        read_bundle(copied)
+
+
+def test_missing_pieces_are_named(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(BundleError, match="model.safetensors: expected a file the bundle lists"):
+        read_bundle(copied)
+    (copied / "bundle.json").write_text("{ half")
+    with pytest.raises(BundleError, match="bundle.json: expected readable JSON"):
+        read_bundle(copied)
+    with pytest.raises(BundleError, match="got a folder without it"):
+        read_bundle(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(BundleError, match="got nothing there"):
+        read_bundle(copied / "nowhere")
+
+
+def test_a_missing_key_is_named(copied: Path) -> None:
+    values = json.loads((copied / "bundle.json").read_text())
+    del values["classes"]
+    (copied / "bundle.json").write_text(json.dumps(values))
+    with pytest.raises(BundleError, match=r"expected the key 'classes', got none"):
+        read_bundle(copied)
+
+
+def test_weights_of_another_architecture_are_refused(copied: Path) -> None:
+    edit(copied, architecture={"name": "resnet18", "in_chans": 3, "drop_rate": 0.0, "params": {}})
+    with pytest.raises(BundleError, match="expected weights of `resnet18`"):
+        read_bundle(copied)
+
+
+def test_a_bundle_without_a_checksum_is_refused(copied: Path) -> None:
+    edit(copied, files={})
+    with pytest.raises(BundleError, match=r"expected a checksum of model.safetensors, got none"):
+        read_bundle(copied)
+
+
+def test_a_pickle_in_place_of_the_weights_is_never_run(copied: Path) -> None:
+    """torch.load of a downloaded model has run strangers' code; a bundle's weights are read as data, whatever they are."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (copied / "pwned",))
+
+    import pickle
+
+    from ringlight.files import file_sha256
+
+    (copied / "model.safetensors").write_bytes(pickle.dumps(Evil()))
+    edit(copied, files={"model.safetensors": file_sha256(copied / "model.safetensors")})
+    with pytest.raises(BundleError, match="expected weights of"):
+        read_bundle(copied)
+    assert not (copied / "pwned").exists()
+
+
+def test_a_listed_file_outside_the_bundle_is_not_opened(copied: Path) -> None:
+    edit(copied, files={"../../secret": "0" * 64})
+    with pytest.raises(BundleError, match=f"{copied / 'secret'}: expected a file the bundle lists"):
+        read_bundle(copied)
+
+
+def test_one_and_many_images_paths_and_arrays_give_the_same_scores(saved: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    predictor = Predictor.from_path(saved, device="cpu")
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    path = tmp_path / "teil ü 1.png"
+    Image.fromarray(pixels).save(path)
+    alone = predictor.predict(pixels)
+    together = predictor.predict([path, pixels, pixels[:32, :32]], batch_size=2)
+    assert together.probabilities.shape == (3, 3)
+    np.testing.assert_allclose(together.probabilities[0], alone.probabilities[0], atol=1e-6)
+    np.testing.assert_allclose(together.probabilities.sum(1), 1.0, atol=1e-12)
+    assert together.prediction.ids == [str(path), "array 1", "array 2"]
+    assert [len(labels) for labels in together.labels] == [1, 1, 1]
+    assert together.rows()[0]["id"] == str(path)
+
+
+def test_a_threshold_outside_zero_and_one_and_an_empty_list_are_refused(saved: Path) -> None:
+    with pytest.raises(DataError, match=r"threshold: expected a number in \(0, 1\), got 1.5"):
+        Predictor.from_path(saved, threshold=1.5)
+    with pytest.raises(DataError, match="expected at least one image, got none"):
+        Predictor.from_path(saved, device="cpu").predict([])
