@@ -1,0 +1,105 @@
+"""What every loss checks before its formula: configured numbers once, tensor shapes at each call (no device sync)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ringlight.errors import ConfigError, DataError, did_you_mean
+from ringlight.types import Task
+
+
+def check_task(num_classes: int, task: Task, *, name: str, tasks: Sequence[Task], fix: str = "") -> None:
+    """Refuse a task the loss has no meaning for, and class counts below one (two for multi-class).
+
+    Raises:
+        ConfigError: either is the case.
+    """
+    if task not in tasks:
+        raise ConfigError(f"a {' or '.join(tasks)} data set for `{name}`", got=task, where="loss.name", fix=fix)
+    least = 2 if task == "multiclass" else 1
+    if num_classes < least:
+        raise ConfigError(
+            f"{least} or more classes for a {task} loss",
+            got=str(num_classes),
+            where="num_classes",
+            fix="check the data",
+        )
+
+
+def check_number(value: float, *, key: str, low: float, high: float = math.inf) -> float:
+    """Return the number, which must lie within `low` and `high`, both included.
+
+    Raises:
+        ConfigError: it is outside, infinite or not a number.
+    """
+    if not (math.isfinite(value) and low <= value <= high):
+        bounds = f"of {low:g} or more" if math.isinf(high) else f"between {low:g} and {high:g}"
+        raise ConfigError(f"a number {bounds}", got=f"{value:g}", where=f"loss.{key}", fix="correct the value")
+    return float(value)
+
+
+def check_word(value: object, words: Sequence[str], *, key: str, otherwise: str) -> None:
+    """Refuse a text that is none of `words`; anything but a text is left to others.
+
+    Raises:
+        ConfigError: it is another word.
+    """
+    if isinstance(value, str) and value not in words:
+        raise ConfigError(
+            f"{', '.join(words)}, {otherwise}", got=f"`{value}`", where=f"loss.{key}", fix=did_you_mean(value, words)
+        )
+
+
+def check_list(values: Sequence[float], num_classes: int, *, key: str, high: float = math.inf) -> list[float]:
+    """Return the numbers, one a class, each of 0 or more.
+
+    Raises:
+        ConfigError: another length, or a number outside 0 to `high`.
+    """
+    if len(values) != num_classes:
+        raise ConfigError(
+            f"a list of {num_classes} numbers, one a class",
+            got=f"{len(values)}",
+            where=f"loss.{key}",
+            fix="list the classes in the data set's order",
+        )
+    return [check_number(value, key=key, low=0.0, high=high) for value in values]
+
+
+def check_counts(counts: Sequence[int] | None, num_classes: int, *, key: str, value: str) -> list[int]:
+    """Return the label counts of the training set, which `loss.<key>=<value>` is computed from.
+
+    Raises:
+        ConfigError: there are none, or not one a class.
+    """
+    if counts is None or len(counts) != num_classes or min(counts) < 0:
+        raise ConfigError(
+            f"the training set's label count of each of {num_classes} classes for {value}",
+            got="none" if counts is None else str(list(counts)),
+            where=f"loss.{key}",
+            fix=f"pass class_counts=[...], or set loss.{key} to numbers",
+        )
+    return [int(count) for count in counts]
+
+
+def check_shapes(logits_bk: Tensor, targets: Tensor, num_classes: int, *, indices: bool, scores: bool) -> None:
+    """Refuse logits that are not (B, K), and targets that are neither (B,) `indices` nor (B, K) `scores`.
+
+    Raises:
+        DataError: the shapes do not fit.
+    """
+    fits = logits_bk.ndim == 2 and logits_bk.shape[1] == num_classes
+    is_index = indices and targets.shape == logits_bk.shape[:1] and not targets.is_floating_point()
+    is_score = scores and targets.shape == logits_bk.shape
+    if fits and (is_index or is_score):
+        return
+    wanted = [*(["(B,) class indices"] if indices else []), *([f"(B, {num_classes}) scores"] if scores else [])]
+    raise DataError(
+        f"logits (B, {num_classes}) and targets of {' or '.join(wanted)}",
+        got=f"logits {tuple(logits_bk.shape)}, targets {tuple(targets.shape)} of {targets.dtype}",
+        where="loss",
+        fix="compare model.num_classes and the task with the data set",
+    )

@@ -1,0 +1,45 @@
+"""Optimisers and learning-rate schedules."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ringlight.optim.build import Schedule, build_optimizer, build_schedule, parameter_groups
+from ringlight.optim.optimizers import adam, adamw, rmsprop, sgd
+from ringlight.optim.schedules import Constant, OneCycle, Plateau, WarmupCosine
+from ringlight.registry import Catalogue
+
+OPTIMIZERS: Catalogue[Optimizer] = Catalogue(
+    "optimizer",
+    {"adamw": adamw, "sgd": sgd, "adam": adam, "rmsprop": rmsprop},
+    supplied=("parameters", "lr", "weight_decay"),
+    entry_point_group="ringlight.optimizers",
+)
+"""What `optimizer.name` may be. Each is called with `parameters` (groups), `lr` and `weight_decay`."""
+
+SCHEDULERS: Catalogue[LRScheduler] = Catalogue(
+    "scheduler",
+    {"warmup_cosine": WarmupCosine, "one_cycle": OneCycle, "plateau": Plateau, "constant": Constant},
+    supplied=("optimizer", "num_epochs", "steps_per_epoch", "warmup_epochs", "mode"),
+    entry_point_group="ringlight.schedulers",
+)
+"""What `scheduler.name` may be. Each is called with `optimizer`, `num_epochs`, `steps_per_epoch` and `warmup_epochs`;
+a subclass of PyTorch's ReduceLROnPlateau also with `mode`, and is stepped once an epoch with the monitored metric."""
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULERS",
+    "Constant",
+    "OneCycle",
+    "Plateau",
+    "Schedule",
+    "WarmupCosine",
+    "adam",
+    "adamw",
+    "build_optimizer",
+    "build_schedule",
+    "parameter_groups",
+    "rmsprop",
+    "sgd",
+]

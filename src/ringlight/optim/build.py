@@ -1,0 +1,123 @@
+"""From names to an optimiser with its parameter groups, and to a schedule that says how it wants to be stepped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from ringlight.errors import ConfigError, ModelError, Problems
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A learning-rate schedule: step it after every optimiser step or every epoch, with the monitored metric or not."""
+
+    scheduler: LRScheduler
+    interval: Literal["step", "epoch"]
+    needs_metric: bool
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters in two groups: `decay` and `no_decay`.
+
+    Parameters of one dimension or none (biases, the scales and shifts of normalisation and of layer scale) are not
+    decayed: shrinking them limits what the layer can express and does not regularise it. Neither are those that the
+    module lists in `no_weight_decay()` (position embeddings of transformers). Empty groups are left out.
+
+    Raises:
+        ModelError: nothing is trainable.
+
+    Examples:
+        >>> groups = parameter_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1)
+        >>> [(group["name"], len(group["params"]), group["weight_decay"]) for group in groups]
+        [('decay', 1, 0.1), ('no_decay', 3, 0.0)]
+    """
+    listed = getattr(module, "no_weight_decay", None)
+    spared = set(listed()) if callable(listed) else set()
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            (others if parameter.ndim <= 1 or name in spared else decayed).append(parameter)
+    groups = [
+        {"name": "decay", "params": decayed, "weight_decay": weight_decay},
+        {"name": "no_decay", "params": others, "weight_decay": 0.0},
+    ]
+    kept = [group for group in groups if group["params"]]
+    if not kept:
+        raise ModelError(
+            "a model with trainable parameters", got="none", where="model", fix="unfreeze a layer before training"
+        )
+    return kept
+
+
+def build_optimizer(
+    name: str, module: nn.Module, *, lr: float, weight_decay: float, params: Mapping[str, object] = _NOTHING
+) -> Optimizer:
+    """Build an optimiser of the catalogue over the module's :func:`parameter_groups`; `params` are its own arguments.
+
+    Raises:
+        Problems: unknown name or parameters, a line each.
+        ConfigError: a number out of range.
+    """
+    from ringlight.optim import OPTIMIZERS
+
+    if not (math.isfinite(lr) and lr > 0):
+        raise ConfigError("a learning rate above 0", got=f"{lr:g}", where="optimizer.lr", fix="try 0.001")
+    if not (math.isfinite(weight_decay) and weight_decay >= 0):
+        raise ConfigError(
+            "a weight decay of 0 or more", got=f"{weight_decay:g}", where="optimizer.weight_decay", fix="try 0.01"
+        )
+    lines = OPTIMIZERS.problems(name, params)
+    if lines:
+        raise Problems(lines)
+    groups = parameter_groups(module, weight_decay)
+    return OPTIMIZERS.build(name, parameters=groups, lr=lr, weight_decay=weight_decay, **params)
+
+
+def build_schedule(
+    name: str,
+    optimizer: Optimizer,
+    *,
+    num_epochs: int,
+    steps_per_epoch: int,
+    warmup_epochs: float = 0,
+    mode: Literal["min", "max"] = "max",
+    params: Mapping[str, object] = _NOTHING,
+) -> Schedule:
+    """Build a schedule of the catalogue.
+
+    `steps_per_epoch` counts optimiser steps (batches over accumulated batches, rounded up); `mode` says whether the
+    monitored metric is better when larger; only schedules that wait for a metric use it.
+
+    Raises:
+        Problems: unknown name or parameters, a line each.
+        ConfigError: a number out of range, a warm-up longer than the run.
+    """
+    from ringlight.optim import SCHEDULERS
+
+    lines = SCHEDULERS.problems(name, params)
+    if lines:
+        raise Problems(lines)
+    waits = SCHEDULERS.factory(name)
+    needs_metric = isinstance(waits, type) and issubclass(waits, ReduceLROnPlateau)
+    supplied: dict[str, Any] = {"mode": mode} if needs_metric else {}
+    scheduler = SCHEDULERS.build(
+        name,
+        optimizer=optimizer,
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=warmup_epochs,
+        **supplied,
+        **params,
+    )
+    return Schedule(scheduler, "epoch" if needs_metric else "step", needs_metric)
