@@ -10,10 +10,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +41,8 @@ def read_pixels(source: Picture) -> npt.NDArray[np.uint8]:
     if isinstance(source, np.ndarray):
         return _from_array(source, "array")
     if isinstance(source, Image.Image):
-        return _decode(source, "image")
+        with _refusing_damage("image"):
+            return _decode(source, "image")
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_stream(io.BytesIO(source), "bytes", empty=not source)
     if not isinstance(source, str | os.PathLike):
@@ -58,28 +62,30 @@ def read_pixels(source: Picture) -> npt.NDArray[np.uint8]:
         raise _unreadable("a readable image file", str(error.strerror).lower(), str(path), "check the path") from None
 
 
-def _from_stream(stream: io.IOBase | io.BufferedReader, where: str, *, empty: bool) -> npt.NDArray[np.uint8]:
+@contextlib.contextmanager
+def _refusing_damage(where: str) -> Iterator[None]:
     remedy = "copy the file again, or remove it from the data"
-    if empty:
-        raise _unreadable("an image", "zero bytes", where, remedy)
     try:
-        with Image.open(stream) as image:  # type: ignore[arg-type]  # every binary stream will do
-            return _decode(image, where)
+        yield
     except UnidentifiedImageError:
         raise _unreadable("an image", "bytes that are not a picture of a known format", where, remedy) from None
     except BOMBS as error:
         raise _unreadable("an image of a reasonable size", _brief(error), where, "cut it into tiles first") from None
+    except DAMAGE as error:
+        raise _unreadable("a whole image", f"a damaged one ({_brief(error)})", where, remedy) from None
+
+
+def _from_stream(stream: IO[bytes], where: str, *, empty: bool) -> npt.NDArray[np.uint8]:
+    if empty:
+        raise _unreadable("an image", "zero bytes", where, "copy the file again, or remove it from the data")
+    with _refusing_damage(where), Image.open(stream) as image:
+        return _decode(image, where)
 
 
 def _decode(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:
-    try:
-        image.load()
-        if image.getexif():
-            image = ImageOps.exif_transpose(image)
-        return _to_eight_bit(image, where)
-    except DAMAGE as error:
-        fix = "copy the file again, or remove it from the data"
-        raise _unreadable("a whole image", f"a damaged one ({_brief(error)})", where, fix) from None
+    if image.getexif():
+        image = ImageOps.exif_transpose(image)
+    return _to_eight_bit(image, where)
 
 
 def _to_eight_bit(image: Image.Image, where: str) -> npt.NDArray[np.uint8]:

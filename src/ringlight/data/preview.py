@@ -7,8 +7,6 @@ that a wrong size, a turned picture or an augmentation that hides the defects is
 from __future__ import annotations
 
 import colorsys
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ringlight.data.augment import Augmenter
 from ringlight.data.preprocess import InputSpec, fit_boxes, fit_size, read_image
-from ringlight.errors import DataError, WorkspaceError
+from ringlight.errors import DataError
+from ringlight.files import whole_file
 from ringlight.types import Box, Dataset, Record
 
 Pixels = npt.NDArray[np.uint8]
@@ -72,7 +71,9 @@ def contact_sheet(
     for block in blocks:
         sheet.paste(block, (GAP, top))
         top += block.height + GAP
-    return _save(sheet, Path(path))
+    with whole_file(Path(path)) as unfinished:
+        sheet.save(unfinished, format="PNG")
+    return Path(path)
 
 
 def choose_rows(dataset: Dataset, num_samples: int, *, seed: int) -> list[int]:
@@ -152,26 +153,3 @@ def _arrange(cells: Sequence[Image.Image], caption: str) -> Image.Image:
         block.paste(cell, (x, y))
         x, y = (x, y + cell.height + 2) if stacked else (x + cell.width + GAP, y)
     return block
-
-
-def _save(sheet: Image.Image, path: Path) -> Path:
-    """Write to a temporary name and rename, so that a half sheet is never found."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        scratch = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                sheet.save(stream, format="PNG")
-            scratch.chmod(0o644)  # mkstemp makes it private
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise WorkspaceError(
-            "a file that can be written",
-            got=f"{error.strerror or error}",
-            where=str(path),
-            fix="free some space, correct the permissions, or choose another path",
-        ) from error
-    return path

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ringlight.data.strips import render_strip
-from ringlight.errors import DataError, WorkspaceError
+from ringlight.errors import DataError
+from ringlight.files import unwritable
 from ringlight.types import BOX, Box, Dataset, Record
 
 CLASSES = ("defect_1", "defect_2", "defect_3", "defect_4")
@@ -225,12 +226,7 @@ class SyntheticSource:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         except OSError as error:
-            raise WorkspaceError(
-                "a folder with space that can be written",
-                got=f"{error.strerror or error}",
-                where=str(self.root),
-                fix="free some space, correct its permissions, or choose another data.root",
-            ) from error
+            raise unwritable(self.root, error) from error
 
     def _publish(self, scratch: Path) -> None:
         try:

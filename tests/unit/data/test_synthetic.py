@@ -138,7 +138,7 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(WorkspaceError, match="got No space left on device; free some space"):
+    with pytest.raises(WorkspaceError, match="expected room on the disk, got No space left on device; free some space"):
         tiles(tmp_path / "strips").load()
     assert list(tmp_path.iterdir()) == []
 
@@ -168,7 +168,10 @@ def test_two_processes_painting_the_same_strips_end_with_one_set(
         ({"difficulty": 1.5}, "data.difficulty: expected 0 to 1, got 1.5"),
         ({"clean_share": float("nan")}, "data.clean_share: expected 0 to 1, got nan"),
         ({"seed": -1}, "data.seed: expected 0 or more, got -1"),
-        ({"frequencies": "real"}, "data.frequencies: expected severstal, seed, uniform or 4 shares above 0, got 'real'"),
+        (
+            {"frequencies": "real"},
+            "data.frequencies: expected severstal, seed, uniform or 4 shares above 0, got 'real'",
+        ),
         ({"frequencies": [1, 2]}, "data.frequencies: expected severstal, seed, uniform or 4 shares"),
         ({"frequencies": [0, 0, 0, 0]}, "data.frequencies: expected severstal, seed, uniform or 4 shares"),
     ],
