@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench docs clean
+.PHONY: help demo test test-slow check check-format check-style check-types check-rows check-licences bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,11 +35,18 @@ test: $(READY) ## Run the quick tests
 test-slow: $(READY) ## Run the tests that train for more than a few seconds
 	@$(BIN)/python -m pytest -m 'slow and not gpu'
 
-check: $(READY) ## Check format, style, types, import rows and licences
+check: check-format check-style check-types check-rows check-licences ## Check format, style, types, import rows and licences
+
+# Targets of their own, so that `make --keep-going check` tells everything at once.
+check-format: $(READY)
 	$(BIN)/ruff format --check
+check-style: $(READY)
 	$(BIN)/ruff check
+check-types: $(READY)
 	$(BIN)/mypy
+check-rows: $(READY)
 	$(BIN)/lint-imports
+check-licences: $(READY)
 	$(BIN)/python scripts/check_licences.py
 
 bench: $(READY) ## Run every benchmark in turn; each prints its figures
