@@ -43,7 +43,7 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON, with the share of records that carry each class."""
-        shares = {name: count / self.records for name, count in self.classes.items()}
+        shares = {name: count / max(1, self.records) for name, count in self.classes.items()}
         return {**asdict(self), "class_shares": shares, "notes": list(self.notes)}
 
     def rows(self) -> list[tuple[str, int, str]]:
@@ -51,7 +51,7 @@ class Statistics:
         groups = [] if self.groups is None else [("groups", self.groups, "")]
         return [
             ("records", self.records, ""),
-            ("records without a label", self.unlabelled, f"{self.unlabelled / self.records:.1%}"),
+            ("records without a label", self.unlabelled, f"{self.unlabelled / max(1, self.records):.1%}"),
             *groups,
             *self._section("class", self.classes, self.records, limit=None),
             *self._section("combination", self.label_combinations, self.records),
@@ -61,7 +61,7 @@ class Statistics:
             *self._section(
                 "file", {"none": self.without_file, "unreadable": self.unreadable}, self.records, zeros=False
             ),
-            *self._section("boxes", self.boxes, max(1, sum(self.boxes.values())), zeros=False),
+            *self._section("boxes", self.boxes, sum(self.boxes.values()), zeros=False),
         ]
 
     @staticmethod
@@ -70,7 +70,7 @@ class Statistics:
     ) -> Iterator[tuple[str, int, str]]:
         shown = [(name, count) for name, count in counts.items() if count or zeros]
         for name, count in shown[:limit]:
-            yield f"{title} {name}", count, f"{count / total:.1%}"
+            yield f"{title} {name}", count, f"{count / max(1, total):.1%}"
         rest = sum(count for _, count in shown[limit:]) if limit is not None else 0
         if rest:
             yield f"{title}: {len(shown) - LISTED} others", rest, f"{rest / total:.1%}"
