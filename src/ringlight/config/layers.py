@@ -114,6 +114,25 @@ def _choice(section: str, layer: Layer, load_group: LoadGroup) -> tuple[str | No
     return named, load_group(section, named)
 
 
+def shorten_warmup(tree: Mapping[str, Tree], base: Mapping[str, Tree]) -> None:
+    """Keep a warm-up that nobody asked for in proportion when the run was made short, in place.
+
+    Five epochs of a hundred suit the recipe; two epochs would never reach the learning rate.
+
+    Examples:
+        >>> tree = {"scheduler": {"warmup_epochs": 5}, "training": {"num_epochs": 2}}
+        >>> shorten_warmup(tree, {"training": {"num_epochs": 100}})
+        >>> tree["scheduler"]["warmup_epochs"]
+        0.1
+    """
+    warmup = tree["scheduler"].get("warmup_epochs")
+    epochs = tree["training"].get("num_epochs")
+    former = base.get("training", {}).get("num_epochs")
+    numbers = [one for one in (warmup, epochs, former) if isinstance(one, int | float) and one > 0]
+    if len(numbers) == 3 and 2 * numbers[0] > numbers[1] and numbers[1] < numbers[2]:
+        tree["scheduler"]["warmup_epochs"] = round(min(numbers[0] * numbers[1] / numbers[2], numbers[1] / 2), 3)
+
+
 def apply(tree: Mapping[str, Tree], assignment: Assignment) -> str | None:
     """Set or delete one key in place; return what is wrong, None when all is well.
 

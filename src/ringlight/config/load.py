@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from ringlight.config.aliases import ALIASES, canonical
 from ringlight.config.faults import distinct, part_faults, schema_faults, unknown_key
 from ringlight.config.files import read_tree, to_yaml
-from ringlight.config.layers import Assignment, Tree, apply, lay
+from ringlight.config.layers import Assignment, Tree, apply, lay, shorten_warmup
 from ringlight.config.overrides import of_file, of_overrides
 from ringlight.config.schema import PARTS, SCHEMA_VERSION, SECTIONS, Config
 from ringlight.config.shipped import CONFIGS, describe_recipes, group_names, recipe_names
@@ -73,12 +73,13 @@ def compose(
     file_layer, file_faults = of_file(document, str(file))
     override_layer, assignments, override_faults = of_overrides(assignments)
     problems += [*fault, *file_faults, *override_faults]
-    if complete:
-        tree = lay(file_layer.values, [override_layer], _load_group)
-    else:
-        base = {} if recipe is None else _compose_shipped(f"recipe/{recipe}")
-        tree = lay(base, [file_layer, override_layer], _load_group)
+    base = {} if recipe is None or complete else _compose_shipped(f"recipe/{recipe}")
+    base, layers = (file_layer.values, [override_layer]) if complete else (base, [file_layer, override_layer])
+    tree = lay(base, layers, _load_group)
     problems += [line for line in (apply(tree, one) for one in assignments) if line is not None]
+    asked = [one.key for one in assignments] + [f"scheduler.{key}" for key in layers[0].values.get("scheduler", {})]
+    if "scheduler.warmup_epochs" not in asked:
+        shorten_warmup(tree, base)
     return _checked(recipe, tree, problems, None if fault else check_parts)
 
 
@@ -98,6 +99,11 @@ def _checked(recipe: str | None, tree: dict[str, Tree], problems: list[str], che
         config = Config.model_validate({"schema_version": SCHEMA_VERSION, "recipe": recipe, **tree})
     except ValidationError as error:
         problems += schema_faults(error)
+    if config is not None and config.scheduler.warmup_epochs > config.training.num_epochs:
+        problems.append(
+            f"scheduler.warmup_epochs: expected a warm-up no longer than the run's {config.training.num_epochs} "
+            f"epochs, got {config.scheduler.warmup_epochs:g}; shorten it, or raise training.num_epochs"
+        )
     if check_parts is not None:
         problems += part_faults(check_parts(_with_names(tree)))
     if problems or config is None:

@@ -65,14 +65,19 @@ class OptimizerConfig(Part):
 
     name: Word = Field("adamw", description="the optimiser")
     lr: Real = Field(0.001, gt=0, description="learning rate at its peak")
-    weight_decay: Real = Field(0.0001, ge=0, description="weight decay; biases and norms are exempt")
+    weight_decay: Real = Field(0.0001, ge=0, description="weight decay; biases and normalisation are exempt")
 
 
 class SchedulerConfig(Part):
     """The learning rate's course. Its own parameters (`min_lr`, ...) depend on the name."""
 
     name: Word = Field("warmup_cosine", description="the schedule")
-    warmup_epochs: Whole = Field(0, ge=0, description="epochs over which the learning rate rises to its peak")
+    warmup_epochs: Real = Field(
+        0.0,
+        ge=0,
+        description="epochs (also a fraction) over which the learning rate rises to its peak; a recipe's shrinks in proportion "
+        "when the run is made shorter than twice the warm-up",
+    )
 
 
 class DataConfig(Part):

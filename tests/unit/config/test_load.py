@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlight.config.load import compose, describe_recipes, recipe_names
+from ringlight.config.load import compose, describe_recipes, recipe_names, to_yaml
 from ringlight.config.shipped import group_names
 
 ISSUE_COMMAND = (
@@ -166,6 +166,19 @@ def test_deleted_key_returns_to_its_default():
     assert (config.training.num_epochs, config.loss.params()) == (50, {"alpha": "dynamic"})
     assert "rotation" not in config.augmentation
     assert config.split.strategy == "stratified_70_15_15"
+
+
+def test_recipes_warmup_shrinks_with_a_run_that_was_made_short(tmp_path):
+    """Two epochs of a recipe that warms up for five once stopped in the schedule."""
+    assert compose("severstal", ["training.num_epochs=2"]).scheduler.warmup_epochs == 0.1
+    assert compose("severstal", ["training=quick"]).scheduler.warmup_epochs == 0.1
+    assert compose("severstal", ["training.num_epochs=50"]).scheduler.warmup_epochs == 5
+    assert compose("severstal", ["training.num_epochs=200"]).scheduler.warmup_epochs == 5
+    assert compose("severstal", ["training.num_epochs=2", "training.warmup_epochs=2"]).scheduler.warmup_epochs == 2
+    run = tmp_path / "config.yaml"
+    run.write_text(to_yaml(compose("severstal", ["training.num_epochs=2", "scheduler.warmup_epochs=2"])))
+    assert compose(None, file=run).scheduler.warmup_epochs == 2
+    assert compose(None, ["training.num_epochs=1"], file=run).scheduler.warmup_epochs == 0.5
 
 
 def test_recipe_can_be_named_among_the_overrides():

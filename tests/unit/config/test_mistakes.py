@@ -138,6 +138,13 @@ def test_odd_section_in_a_file_is_a_readable_mistake(tmp_path, text):
         compose("severstal", file=file)
 
 
+def test_warmup_longer_than_the_run_is_refused():
+    assert lines(["training.num_epochs=2", "scheduler.warmup_epochs=3"]) == [
+        "scheduler.warmup_epochs: expected a warm-up no longer than the run's 2 epochs, got 3; shorten it, or raise "
+        "training.num_epochs"
+    ]
+
+
 def test_all_mistakes_come_at_once():
     wrong = [
         "training.num_epochs=many",
