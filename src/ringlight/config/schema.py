@@ -75,8 +75,8 @@ class SchedulerConfig(Part):
     warmup_epochs: Real = Field(
         0.0,
         ge=0,
-        description="epochs (also a fraction) over which the learning rate rises to its peak; a recipe's shrinks in proportion "
-        "when the run is made shorter than twice the warm-up",
+        description="epochs (also a fraction) over which the learning rate rises to its peak; a recipe's shrinks in "
+        "proportion when the run is made shorter than twice the warm-up",
     )
 
 
