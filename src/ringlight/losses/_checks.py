@@ -41,16 +41,14 @@ def check_number(value: float, *, key: str, low: float, high: float = math.inf) 
     return float(value)
 
 
-def check_word(value: object, words: Sequence[str], *, key: str, otherwise: str) -> None:
+def check_word(value: object, words: Sequence[str], *, key: str, expected: str) -> None:
     """Refuse a text that is none of `words`; anything but a text is left to others.
 
     Raises:
         ConfigError: it is another word.
     """
     if isinstance(value, str) and value not in words:
-        raise ConfigError(
-            f"{', '.join(words)}, {otherwise}", got=f"`{value}`", where=f"loss.{key}", fix=did_you_mean(value, words)
-        )
+        raise ConfigError(expected, got=f"`{value}`", where=f"loss.{key}", fix=did_you_mean(value, words))
 
 
 def check_list(values: Sequence[float], num_classes: int, *, key: str, high: float = math.inf) -> list[float]:

@@ -6,7 +6,7 @@ B batch, K classes. All run in float32 whatever the logits' type.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,7 @@ class CrossEntropy(nn.Module):
         1.3863
     """
 
+    name: ClassVar[str] = "cross_entropy"
     weight: Tensor | None
 
     def __init__(
@@ -128,9 +129,7 @@ class CrossEntropy(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        check_task(
-            num_classes, task, name="cross_entropy", tasks=("multiclass",), fix="use bce_with_logits or focal_loss"
-        )
+        check_task(num_classes, task, name=self.name, tasks=("multiclass",), fix="use bce_with_logits or focal_loss")
         self.num_classes = num_classes
         self.task: Task = task
         self.label_smoothing = check_number(label_smoothing, key="label_smoothing", low=0.0, high=1.0)
@@ -184,6 +183,7 @@ class WeightedCrossEntropy(CrossEntropy):
         [0.666667, 2.0]
     """
 
+    name: ClassVar[str] = "weighted_cross_entropy"
     weight: Tensor
 
     def __init__(
@@ -197,7 +197,7 @@ class WeightedCrossEntropy(CrossEntropy):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__(num_classes, task=task, label_smoothing=label_smoothing, reduction=reduction)
-        check_word(weights, ("balanced",), key="weights", otherwise="a list of numbers")
+        check_word(weights, ("balanced",), key="weights", expected="balanced or a list of numbers")
         if isinstance(weights, str):
             listed = balanced_weights(check_counts(class_counts, num_classes, key="weights", value="balanced"))
         else:

@@ -102,7 +102,8 @@ class FocalLoss(nn.Module):
 
     def _first_alpha(self, alpha: Alpha, class_counts: Sequence[int] | None) -> list[float]:
         count = self.num_classes
-        check_word(alpha, ("dynamic", "first_batch"), key="alpha", otherwise="a number, a list or null")
+        words = ("dynamic", "first_batch")
+        check_word(alpha, words, key="alpha", expected="dynamic, first_batch, a number, a list or null")
         if alpha is None:
             return [1.0] * count
         if alpha == "dynamic":

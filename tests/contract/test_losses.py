@@ -1,0 +1,124 @@
+"""What every loss of the catalogue promises, run on each."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+
+import pytest
+import torch
+from torch import nn
+
+import ringlight.losses
+from ringlight.errors import ConfigError, Problems
+from ringlight.losses import LOSSES
+
+COUNTS = [30, 5, 10]
+TASKS = {
+    "focal_loss": ("multilabel", "multiclass"),
+    "bce_with_logits": ("multilabel", "multiclass"),
+    "cross_entropy": ("multiclass",),
+    "weighted_cross_entropy": ("multiclass",),
+}
+CASES = [(name, task) for name, tasks in TASKS.items() for task in tasks]
+
+
+def _build(name, task, **params):
+    return LOSSES.build(name, num_classes=3, task=task, class_counts=COUNTS, **params)
+
+
+def _targets(task):
+    if task == "multiclass":
+        return torch.tensor([0, 1, 2, 2])
+    return torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 1]])
+
+
+def test_every_loss_is_under_contract():
+    assert set(TASKS) == set(LOSSES)
+
+
+def test_nothing_public_is_missing_from_the_catalogue():
+    found = set()
+    for info in pkgutil.iter_modules(ringlight.losses.__path__):
+        module = importlib.import_module(f"ringlight.losses.{info.name}")
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
+                found |= set() if name.startswith("_") else {value}
+    assert found == set(LOSSES.parts.values())
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_it_is_one_finite_float32_number_whose_gradient_reaches_every_logit(name, task, dtype):
+    # Near the middle: the tail of a focal gradient is below what half precision can hold.
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    value = _build(name, task)(logits, _targets(task))
+    value.backward()
+    assert value.shape == ()
+    assert value.dtype == torch.float32
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad != 0).all()
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_it_is_finite_for_extreme_logits(name, task):
+    for sign in (1, -1):
+        logits = torch.full((4, 3), 1e4 * sign)
+        logits[:, 0] *= -1
+        logits.requires_grad_()
+        value = _build(name, task)(logits, _targets(task))
+        value.backward()
+        assert torch.isfinite(value)
+        assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_learning_to_be_right_lowers_it(name, task):
+    loss = _build(name, task)
+    targets = _targets(task)
+    truth = torch.eye(3)[targets] if task == "multiclass" else targets
+    values = [float(loss((truth * 2 - 1) * margin, targets)) for margin in (-4.0, 0.0, 4.0)]
+    assert values[0] > values[1] > values[2] >= 0
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_sum_and_mean_follow_from_none(name, task):
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    parts = _build(name, task, reduction="none")(logits, _targets(task))
+    torch.testing.assert_close(_build(name, task, reduction="sum")(logits, _targets(task)), parts.sum())
+    if name != "weighted_cross_entropy":  # its mean is weighted; proved by hand in its own test
+        torch.testing.assert_close(_build(name, task, reduction="mean")(logits, _targets(task)), parts.mean())
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_its_parameters_are_json_and_its_state_round_trips(name, task):
+    loss = _build(name, task)
+    assert json.loads(json.dumps(loss.get_params())) == loss.get_params()
+    twin = _build(name, task)
+    twin.load_state_dict(loss.state_dict())
+    logits = torch.randn(4, 3)
+    assert torch.equal(loss(logits, _targets(task)), twin(logits, _targets(task)))
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_an_unknown_task_or_reduction_is_refused(name):
+    with pytest.raises(ConfigError, match=r"loss\.name: expected a multi"):
+        _build(name, "detection")
+    with pytest.raises(Problems, match=r"loss\.reduction: expected 'mean', 'sum' or 'none', got 'median'"):
+        _build(name, TASKS[name][0], reduction="median")
+
+
+def test_a_misspelt_loss_or_parameter_gets_the_near_miss():
+    assert LOSSES.problems("focal_los", {}) == [
+        "loss.name: expected a known loss, got `focal_los`; did you mean `focal_loss`?"
+    ]
+    assert LOSSES.problems("focal_loss", {"gama": 2}) == [
+        "loss.gama: expected a parameter of loss `focal_loss`, got unknown key `loss.gama`; did you mean `gamma`?"
+    ]
+
+
+@pytest.mark.parametrize("alpha", ["dynamic", "first_batch", 0.25, [0.2, 0.3, 0.4], None])
+def test_a_configuration_may_give_alpha_in_every_form(alpha):
+    assert LOSSES.problems("focal_loss", {"alpha": alpha, "gamma": 2}) == []
