@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
 from ringlight.cli import data
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
@@ -58,12 +57,12 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a recipe and judge it."""
-    given = list(overrides or [])
-    if recipe is not None and "=" in recipe:
-        recipe, given = None, [recipe, *given]
+    given = [*([recipe] if recipe else []), *(overrides or [])]
     if resume is not None:
-        _resume(resume, [*([recipe] if recipe else []), *given], config, workspace, json)
-    elif dry_run:
+        _resume(resume, given, config, workspace, json)
+        return
+    recipe = given.pop(0) if given and "=" not in given[0] else None
+    if dry_run:
         _dry_run(recipe, given, config, workspace, json)
     else:
         _train(recipe, given, config, workspace, json)
@@ -177,18 +176,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     common = [word for word in arguments if word in ("-v", "--verbose", "--debug")]
     arguments = common + [word for word in arguments if word not in common]
     try:
-        app(arguments, standalone_mode=False)
+        app(arguments)
     except RinglightError as error:
         if "--debug" in common:
             raise
         fail(str(error))
         return error.exit_code
-    except TyperException as error:  # a wrong option or argument
-        error.show()
-        return 2
-    except typer.Exit as error:
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        fail("ringlight: interrupted")
-        return 130
+    except SystemExit as stop:  # Typer's own way to end: help, a wrong option, typer.Exit
+        return stop.code if isinstance(stop.code, int) else 0
     return 0

@@ -124,7 +124,8 @@ def _losses() -> str:
 def _augmentation() -> str:
     import numpy as np
 
-    from ringlight.data.augment import AUGMENTATIONS, Augmenter
+    from ringlight.data.augment import Augmenter
+    from ringlight.data.augmentations import AUGMENTATIONS
 
     image = np.full((64, 96, 3), 128, np.uint8)
     augmenter = Augmenter(dict.fromkeys(AUGMENTATIONS, True), seed=0)
@@ -155,7 +156,7 @@ def _split() -> str:
 
 def _catalogues() -> str:
     from ringlight.data import SOURCES
-    from ringlight.data.augment import AUGMENTATIONS
+    from ringlight.data.augmentations import AUGMENTATIONS
     from ringlight.losses import LOSSES
     from ringlight.models import MODELS
     from ringlight.optim import OPTIMIZERS, SCHEDULERS

@@ -78,7 +78,7 @@ def train(
     """
     root = workspace_folder(workspace)
     made = plan(configure(recipe, overrides, file=file), root)
-    folder = new_run_folder(root, made.config.recipe)
+    folder = new_run_folder(root, made.config.experiment.name or made.config.recipe or "run")
     write_text(folder / "config.yaml", to_yaml(made.config))
     write_split(made.split, made.dataset, folder / "split.csv")
     return _execute(made, folder, None, control, trackers)

@@ -28,7 +28,7 @@ LAST = "last.ckpt"
 class WholeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary name and renames it, so that a crash never leaves half of one."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
         """Write the checkpoint whole.
 
         Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ringlight.training.plan import Plan
 
-PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def _ignore(history: History, validation: Prediction | None) -> None:

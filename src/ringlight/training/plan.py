@@ -119,6 +119,8 @@ def load_dataset(config: Config, cache: Path) -> tuple[Dataset, tuple[str, ...]]
         Problems: every unusable file or label, a line each.
     """
     dataset = make_source(config, cache).load()
+    if config.data.task not in (None, dataset.task):
+        raise ConfigError(dataset.task, got=str(config.data.task), where="data.task", fix="leave it out (null)")
     findings = check(dataset, min_samples_per_class=config.data.min_samples_per_class)
     errors = [str(finding) for finding in findings if finding.severity == "error"]
     if errors:
@@ -138,7 +140,7 @@ def make_source(config: Config, cache: Path) -> Any:
             raise ConfigError("a folder", got="none", where="data.root", fix="set data.root=FOLDER")
         key = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
         root = cache / f"synthetic-{key}"
-    if data.task is not None:
+    if data.task is not None and any(parameter.name == "task" for parameter in SOURCES.parameters(data.source)):
         params["task"] = data.task
     return SOURCES.build(data.source, root=Path(root).expanduser().absolute(), **params)
 

@@ -43,7 +43,7 @@ class TensorBoardTracker(QuietTracker):
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
         self._params: dict[str, Any] = {}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -57,27 +57,27 @@ class TensorBoardTracker(QuietTracker):
         final = {name: value for name, value in metrics.items() if name.startswith("final/")}
         for name, value in metrics.items():
             if name not in final:
-                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, step)
         if final:
-            self._writer.add_hparams(self._params, final, run_name="hparams")  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_hparams(self._params, final, run_name="hparams")
+        self._writer.flush()
 
     def log_figure(self, name: str, figure: Any, step: int) -> None:
         """Write a matplotlib figure as an image."""
-        self._writer.add_image(name, _pixels(figure), step, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self._writer.add_image(name, _pixels(figure), step, dataformats="HWC")
 
     def set_status(self, status: str) -> None:
         """Write the status, and close the file when the run has ended."""
-        self._writer.add_text("status", status)  # type: ignore[no-untyped-call]
+        self._writer.add_text("status", status)
         if status != "running":
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
 
 def _pixels(figure: Any) -> Any:
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
