@@ -150,21 +150,27 @@ class Augmenter:
             # sample is flipped both ways or not at all.
             entropy = _entropy(self.seed, epoch, record_id, name)
             transform.set_random_state(np.random.default_rng(entropy), random.Random(entropy))
-        sample: dict[str, Any] = {"image": image, "bboxes": _to_array(boxes or ())}
+        sample: dict[str, Any] = {"image": image}
+        moves_boxes = bool(boxes) and bool(compose.processors)
+        if compose.processors:
+            sample["bboxes"] = _to_array(boxes or ())
         if mask is not None:
             sample["mask"] = mask
         result = compose(**sample)
         augmented = result["image"].reshape(*result["image"].shape[:2], image.shape[2])
-        return Augmented(augmented, _to_boxes(result["bboxes"]), result.get("mask"))
+        kept = _to_boxes(result["bboxes"]) if moves_boxes else tuple(boxes or ())
+        return Augmented(augmented, kept, result.get("mask"))
 
     def _build(self) -> Any:
         if self._compose is None:
             library = _albumentations()
-            # Less than a pixel of a box is no box; without `clip` a box that touches the edge is refused for rounding.
-            boxes = library.BboxParams(
-                format="pascal_voc", min_width=1, min_height=1, clip=True, filter_invalid_bboxes=True
-            )
             parts = [AUGMENTATIONS.build(name, **given).transform(library) for name, given in self.enabled.items()]
+            boxes = None
+            if any("bboxes" in part.available_keys for part in parts):  # else it warns of boxes that nobody moves
+                # Less than a pixel is no box; without `clip` one that a rounding put beyond the edge is refused.
+                boxes = library.BboxParams(
+                    "pascal_voc", min_width=1, min_height=1, clip=True, filter_invalid_bboxes=True
+                )
             self._compose = library.Compose(parts, bbox_params=boxes)
         return self._compose
 

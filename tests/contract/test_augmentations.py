@@ -1,0 +1,126 @@
+"""What every augmentation of the catalogue promises, whoever wrote it."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+from ringlight.data import augmentations
+from ringlight.data.augment import Augmenter, augmentation_problems
+from ringlight.data.augmentations import AUGMENTATIONS
+from ringlight.types import Box
+
+NAMES = AUGMENTATIONS.names()
+ALWAYS = {"probability": 1.0}
+
+
+def picture(channels: int, height: int = 32, width: int = 48) -> np.ndarray:
+    """Dark steel, brighter from left to right, with one bright defect at rows 8 to 16 and columns 20 to 32."""
+    image = np.empty((height, width, channels), np.uint8)
+    image[:] = np.linspace(40, 70, width, dtype=np.uint8)[None, :, None]
+    image[8:16, 20:32] = [250, 210, 180][:channels]
+    return image
+
+
+DEFECT = Box(label=2, x_min=20, y_min=8, x_max=32, y_max=16)
+
+
+def test_nothing_public_is_missing_from_the_catalogue() -> None:
+    """A part that nobody listed cannot be configured."""
+    public = {
+        part
+        for name, part in vars(augmentations).items()
+        if inspect.isclass(part) and part.__module__ == augmentations.__name__ and name != "Augmentation"
+    }
+    assert public == set(AUGMENTATIONS.parts.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_keywords_with_defaults_and_a_probability(name: str) -> None:
+    parameters = {parameter.name: parameter for parameter in AUGMENTATIONS.parameters(name)}
+    assert "probability" in parameters
+    assert not any(parameter.required for parameter in parameters.values())
+    assert all(parameter.annotation in ("float", "int") for parameter in parameters.values())
+    assert AUGMENTATIONS.describe()[name].endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [None, False, True, 0.5, ALWAYS])
+def test_every_way_to_write_a_key_is_accepted(name: str, value: object) -> None:
+    assert augmentation_problems({name: value}) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
+def test_a_probability_out_of_range_names_the_key(name: str, probability: float) -> None:
+    (line,) = augmentation_problems({name: {"probability": probability}})
+    assert line.startswith(f"augmentation.{name}.probability: expected a number from 0 to 1, got ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (17, 160), (32, 33)])
+def test_picture_keeps_its_shape_and_type(name: str, channels: int, height: int, width: int) -> None:
+    image = picture(channels, height, width)
+    original = image.copy()
+    augmenter = Augmenter({name: ALWAYS}, seed=0)
+    for epoch in range(4):
+        result = augmenter(image, epoch=epoch, record_id="a").image
+        assert result.shape == image.shape
+        assert result.dtype == np.uint8
+        assert result.flags["C_CONTIGUOUS"]
+    np.testing.assert_array_equal(image, original)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_changes_a_color_picture_when_always_on_and_never_when_always_off(name: str) -> None:
+    image = picture(3)
+    always, never = (Augmenter({name: {"probability": share}}, seed=0) for share in (1.0, 0.0))
+    outcomes = [always(image, epoch=epoch, record_id="a").image for epoch in range(5)]
+    assert any(not np.array_equal(outcome, image) for outcome in outcomes)
+    for epoch in range(5):
+        np.testing.assert_array_equal(never(image, epoch=epoch, record_id="a").image, image)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outcome_depends_on_seed_epoch_and_id_alone(name: str) -> None:
+    image = picture(3)
+    augmenter = Augmenter({name: ALWAYS}, seed=3)
+    forward = [augmenter(image, epoch=epoch, record_id="a").image for epoch in range(4)]
+    twin = pickle.loads(pickle.dumps(augmenter))
+    backward = [twin(image, epoch=epoch, record_id="a").image for epoch in reversed(range(4))]
+    for one, other in zip(forward, reversed(backward), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_boxes_and_mask_follow_the_defect(name: str, channels: int) -> None:
+    image = picture(channels)
+    mask = np.zeros(image.shape[:2], np.uint8)
+    mask[8:16, 20:32] = 1
+    augmenter = Augmenter({name: ALWAYS}, seed=0)
+    for epoch in range(6):
+        result = augmenter(image, epoch=epoch, record_id="a", boxes=[DEFECT], mask=mask)
+        assert result.mask is not None
+        assert set(np.unique(result.mask)) <= {0, 1}
+        bright = result.image.max(2) > 1.5 * np.median(result.image.max(2)) + 20
+        overlap = (bright & (result.mask > 0)).sum() / max((bright | (result.mask > 0)).sum(), 1)
+        assert overlap > 0.7
+        (box,) = result.boxes
+        rows, columns = np.nonzero(result.mask)
+        assert box["label"] == 2
+        assert box["x_min"] <= columns.min() + 1
+        assert box["y_min"] <= rows.min() + 1
+        assert box["x_max"] >= columns.max()
+        assert box["y_max"] >= rows.max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_without_defects_stays_without(name: str) -> None:
+    result = Augmenter({name: ALWAYS}, seed=0)(picture(3), epoch=0, record_id="a", boxes=[])
+    assert result.boxes == ()
+    assert result.mask is None

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ringlight.data.augment import Augmenter
+from ringlight.data.loader import EpochSampler, ImageDataset, make_loader
+from ringlight.data.preprocess import InputSpec, prepare
+from ringlight.errors import DataError
+from ringlight.types import Dataset, Record
+
+SPEC = InputSpec(3, 12)
+AUGMENTATION: dict[str, object] = {"horizontal_flip": 0.5, "rotation": True, "brightness_contrast": True}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    rng = np.random.default_rng(0)
+    records = []
+    for index in range(10):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(rng.integers(0, 256, (14, 18, 3), dtype=np.uint8)).save(path)
+        records.append(Record(id=f"part {index}", uri=str(path), labels=(index % 3,) if index % 4 else (0, 2)))
+    return Dataset.from_records(records, ["a", "b", "c"], "multilabel")
+
+
+def batches(dataset: Dataset, *, epoch: int = 0, **options: Any) -> list[Any]:
+    settings: dict[str, Any] = {"batch_size": 4, "seed": 7, "shuffle": True, **options}
+    loader = make_loader(dataset, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7), **settings)
+    loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    return list(loader)
+
+
+def same(first: list[Any], second: list[Any]) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(one[key], other[key])
+        for one, other in zip(first, second, strict=True)
+        for key in ("image", "target", "index")
+    )
+
+
+def test_batch_holds_prepared_images_targets_and_rows(dataset: Dataset) -> None:
+    loader = make_loader(dataset, SPEC, batch_size=4, seed=0)
+    found = list(loader)
+    assert [len(batch["index"]) for batch in found] == [4, 4, 2]
+    assert torch.cat([batch["index"] for batch in found]).tolist() == list(range(10))
+    assert found[0]["target"].dtype == torch.float32
+    np.testing.assert_array_equal(torch.cat([batch["target"] for batch in found]), dataset.label_matrix())
+    for row, image in enumerate(torch.cat([batch["image"] for batch in found])):
+        assert torch.equal(image, prepare(str(dataset[row].uri), SPEC))
+
+
+def test_multiclass_targets_are_class_indices(dataset: Dataset) -> None:
+    single = Dataset.from_records(
+        [Record(id=record.id, uri=record.uri, labels=record.labels[:1]) for record in dataset],
+        dataset.classes,
+        "multiclass",
+    )
+    (batch,) = make_loader(single, SPEC, batch_size=10, seed=0)
+    assert batch["target"].dtype == torch.int64
+    assert batch["target"].tolist() == single.targets().tolist()
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_two_workers_give_the_batches_of_none_in_every_epoch(dataset: Dataset, start_method: Any) -> None:
+    """Workers stay alive over the epochs, so the epoch must reach them with the rows, not by a copy of the sampler."""
+    options: dict[str, Any] = {"batch_size": 4, "seed": 7, "shuffle": True}
+    loader = make_loader(
+        dataset, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7), num_workers=2, start_method=start_method, **options
+    )
+    for epoch in (0, 1, 5):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        assert same(list(loader), batches(dataset, epoch=epoch))
+
+
+def test_a_resumed_run_sees_the_epoch_it_left(dataset: Dataset) -> None:
+    loader = make_loader(dataset, SPEC, batch_size=4, seed=7, shuffle=True, augmenter=Augmenter(AUGMENTATION, seed=7))
+    seen = []
+    for epoch in range(3):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        seen.append(list(loader))
+    assert same(seen[2], batches(dataset, epoch=2))
+    assert not same(seen[1], seen[2])
+    assert not same(batches(dataset, seed=8), batches(dataset))
+
+
+def test_global_random_state_is_neither_used_nor_changed(dataset: Dataset) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = batches(dataset)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert same(batches(dataset), first)
+
+
+def test_sampler_yields_each_row_once_in_an_order_of_its_epoch() -> None:
+    sampler = EpochSampler(50, seed=3, shuffle=True)
+    first = list(sampler)
+    assert list(sampler) == first
+    assert sorted(first) == [(0, row) for row in range(50)]
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert {epoch for epoch, _ in second} == {1}
+    assert [row for _, row in second] != [row for _, row in first]
+    assert list(EpochSampler(50, seed=4, shuffle=True)) != first
+    assert len(sampler) == 50
+
+
+def test_an_iterator_keeps_the_epoch_it_began_with() -> None:
+    sampler = EpochSampler(4, seed=0, shuffle=False)
+    running = iter(sampler)
+    next(running)
+    sampler.set_epoch(9)
+    assert list(running) == [(0, 1), (0, 2), (0, 3)]
+
+
+def test_incomplete_last_batch_can_be_dropped(dataset: Dataset) -> None:
+    assert [len(batch["index"]) for batch in batches(dataset, drop_last=True)] == [4, 4]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "expected an image, got zero bytes"),
+        (lambda path: path.write_bytes(path.read_bytes()[:300]), "expected a whole image, got a damaged one"),
+        (lambda path: path.unlink(), "expected an image file, got no such file"),
+    ],
+)
+def test_damaged_file_is_one_line_also_from_a_worker(
+    dataset: Dataset, num_workers: int, damage: Callable[[Path], object], message: str
+) -> None:
+    """torch re-raises what it cannot rebuild as a RuntimeError with the worker's traceback in it."""
+    path = Path(str(dataset[5].uri))
+    damage(path)
+    loader = make_loader(dataset, SPEC, batch_size=4, seed=0, num_workers=num_workers)
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_of_two_sizes_in_a_batch_name_both(dataset: Dataset) -> None:
+    Image.new("RGB", (20, 14)).save(str(dataset[2].uri))
+    loader = make_loader(dataset, InputSpec(3), batch_size=4, seed=0)
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    assert str(caught.value) == (
+        "dataset: expected pictures of one size in a batch, got 14x18 (`part 0`) and 14x20 (`part 2`); "
+        "set data.image_size, or data.batch_size=1"
+    )
+    assert len(list(make_loader(dataset, InputSpec(3), batch_size=1, seed=0))) == 10
+
+
+def test_record_without_a_file_is_refused_at_once(dataset: Dataset) -> None:
+    uris = dataset.uris
+    uris[3] = None
+    with pytest.raises(DataError, match="dataset: record `part 3`: expected a file for every record, got none"):
+        make_loader(dataset.with_column("uri", uris), SPEC, batch_size=2, seed=0)
+
+
+def test_augmenter_gets_the_record_id_not_the_row(dataset: Dataset) -> None:
+    """Rows move when a data set grows or is split anew; ids do not."""
+    turned = dataset.take(list(reversed(range(10))))
+    one, other = (ImageDataset(part, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7)) for part in (dataset, turned))
+    for epoch, row in itertools.product((0, 1), range(10)):
+        assert torch.equal(one[(epoch, row)]["image"], other[(epoch, 9 - row)]["image"])
+
+
+def test_dataset_is_picklable_for_workers_that_are_spawned(dataset: Dataset) -> None:
+    images = ImageDataset(dataset, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7))
+    copy = pickle.loads(pickle.dumps(images))
+    assert torch.equal(copy[(0, 1)]["image"], images[(0, 1)]["image"])
