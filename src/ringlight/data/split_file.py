@@ -1,0 +1,112 @@
+"""The saved split: a CSV table `id,split,group`, so that a later run judges on the very same test set."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringlight.errors import Problems, SplitError, did_you_mean
+from ringlight.files import write_csv
+from ringlight.types import Dataset, Split
+
+PARTS = ("train", "val", "test")
+"""The names of the parts, in order."""
+
+LISTED = 20
+"""How many faulty rows are listed; a file in the wrong format has a fault in every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSplit:
+    """What a split file says: the part of every id, and the group of the ids that have one."""
+
+    parts: dict[str, str]
+    groups: dict[str, str]
+
+
+def write_split(split: Split, dataset: Dataset, path: Path | str) -> None:
+    """Write a split as CSV (UTF-8; columns id, split, group), whole or not at all.
+
+    Raises:
+        SplitError: the split was not made from this data set.
+        WorkspaceError: the file cannot be written.
+    """
+    rows = [int(row) for part in split.parts().values() for row in part]
+    if sorted(rows) != list(range(len(dataset))):
+        raise SplitError(
+            f"each of the {len(dataset)} records in one part",
+            got=f"{len(rows)} rows in all parts",
+            where=str(path),
+            fix="write the split with the data set it was made from",
+        )
+    part_of = {int(row): name for name, part in split.parts().items() for row in part}
+    records = zip(dataset.ids, dataset.table.column("group").to_pylist(), strict=True)
+    table = [{"id": key, "split": part_of[row], "group": group or ""} for row, (key, group) in enumerate(records)]
+    write_csv(Path(path), table)
+
+
+def read_split(path: Path | str) -> SavedSplit:
+    """Read a split file written by :func:`write_split` or by hand (the column `group` may be missing).
+
+    Raises:
+        SplitError: there is no such file, it is no CSV table, it has no header `id,split`, or one row is at fault.
+        Problems: several rows have no id, an unknown part, or an id that was there before; a line each.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            _check_header(reader.fieldnames or [], path)
+            return _read_rows(reader, path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SplitError(
+            "a CSV table with the columns id, split, group",
+            got=getattr(error, "strerror", None) or str(error),
+            where=str(path),
+            fix="give the split.csv of a run or a file that `ringlight data split` wrote",
+        ) from error
+
+
+def _check_header(columns: Sequence[str], path: Path) -> None:
+    if not {"id", "split"} <= set(columns):
+        raise SplitError(
+            "a header with the columns id, split, group",
+            got=f"`{','.join(columns)}`" if columns else "an empty file",
+            where=f"{path}: row 1",
+            fix="add the header line id,split,group",
+        )
+
+
+def _read_rows(reader: csv.DictReader[str], path: Path) -> SavedSplit:
+    saved = SavedSplit({}, {})
+    faults = []
+    for row in reader:
+        fault = _fault(row, saved, f"{path}: row {reader.line_num}")
+        if fault is not None:
+            faults.append(fault)
+            continue
+        saved.parts[row["id"]] = row["split"]
+        if row.get("group"):
+            saved.groups[row["id"]] = row["group"]
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        lines = [str(fault) for fault in faults[:LISTED]]
+        rest = len(faults) - LISTED
+        raise Problems(
+            lines + ([f"{path}: and {rest} more rows with a fault ({len(faults)} in all)"] if rest > 0 else [])
+        )
+    return saved
+
+
+def _fault(row: dict[str, str], saved: SavedSplit, where: str) -> SplitError | None:
+    name = row["split"] or ""  # csv fills a short row with None
+    if not row["id"]:
+        return SplitError("an id", got="nothing", where=where, fix="add the record's id or remove the row")
+    if name not in PARTS:
+        return SplitError("train, val or test", got=f"`{name}`", where=where, fix=did_you_mean(name, PARTS))
+    if row["id"] in saved.parts:
+        return SplitError("every id once", got=f"`{row['id']}` again", where=where, fix="remove one of the two rows")
+    return None
