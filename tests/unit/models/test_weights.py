@@ -65,7 +65,8 @@ def test_true_stops_with_what_is_available(tmp_path, small, monkeypatch):
         _choose(pretrained=True, folder=tmp_path)
     assert str(caught.value) == (
         "model.pretrained: expected pretrained weights for `resnet10t`, got none; available here: "
-        "resnet18.safetensors; set model.pretrained=auto to start from random weights, or put resnet10t.safetensors into weights.folder, "
+        "resnet18.safetensors; set model.pretrained=auto to start from random weights, "
+        "or put resnet10t.safetensors into weights.folder, "
         "or allow the hub with RINGLIGHT_ALLOW_DOWNLOADS=1"
     )
 
