@@ -141,7 +141,12 @@ class ImageLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its private iterator class
         for batch in super().__iter__():
             if isinstance(batch, RinglightError):
-                raise batch
+                try:
+                    raise batch
+                finally:
+                    # Error, traceback, frame, error is a circle that keeps the workers until the garbage collector
+                    # comes, which takes their queues away first: each then waits out its five seconds.
+                    del batch
             yield batch
 
 
