@@ -42,7 +42,7 @@ def batches(dataset: Dataset, *, epoch: int = 0, **options: Any) -> list[Any]:
 
 
 def error_of(loader: ImageLoader) -> str:
-    """Return the line an iteration stops with; `pytest.raises` would keep the workers for as long as it has the error."""
+    """Return the line an iteration stops with; `pytest.raises` would keep the workers as long as the error."""
     try:
         list(loader)
     except DataError as error:
