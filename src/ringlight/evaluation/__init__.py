@@ -1,0 +1,1 @@
+"""Evaluation: how good raw scores are, as numbers and as pictures."""

@@ -1,0 +1,185 @@
+"""Pictures of an evaluation: confusion, learning curves, sample predictions, scores per class.
+
+Figures are built without pyplot: no global state, no window, safe in threads; `figure.savefig(path)` writes one.
+Colours keep their order in gray and for colour-blind eyes (matplotlib's `Blues`; Okabe and Ito's palette).
+
+Shapes: K classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ringlight.errors import DataError
+from ringlight.evaluation.lettering import class_labels, printable, set_fonts
+from ringlight.evaluation.metrics import Metrics, monitor_mode
+from ringlight.types import History
+
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#555555"
+_CLASS_BARS = (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN))
+
+
+def confusion_figure(metrics: Metrics) -> Figure:
+    """Draw the confusion matrix: counts, shaded by the share of the true class.
+
+    Multi-class: one K x K matrix. Multi-label: one 2 x 2 matrix per class.
+    """
+    return _matrix(metrics) if metrics.task == "multiclass" else _small_multiples(metrics)
+
+
+def _matrix(metrics: Metrics) -> Figure:
+    counts, names = metrics.confusion, metrics.classes
+    size = len(names)
+    side = 2.6 + 0.55 * max(size, 3)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    _cells(axes, counts)
+    ticks = class_labels(names)
+    axes.set_xticks(range(size), ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
+    axes.set_yticks(range(size), ticks, fontsize=9)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    right = int(np.trace(counts))
+    axes.set_title(f"{right} of {metrics.num_records} right ({right / metrics.num_records:.1%})", fontsize=11)
+    return set_fonts(figure)
+
+
+def _small_multiples(metrics: Metrics) -> Figure:
+    size = len(metrics.classes)
+    columns = min(size, 5)
+    rows = -(-size // columns)
+    figure = Figure(figsize=(max(2.0 * columns, 3.0) + 0.6, 2.3 * rows + 0.7), layout="constrained")
+    for index, name in enumerate(class_labels(metrics.classes)):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _cells(axes, metrics.confusion[index])
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([0, 1], ["no", "yes"], fontsize=8)
+        axes.set_yticks([0, 1], ["no", "yes"] if index % columns == 0 else ["", ""], fontsize=8)
+    figure.supxlabel("predicted", fontsize=10)
+    figure.supylabel("truth", fontsize=10)
+    return set_fonts(figure)
+
+
+def _cells(axes: Axes, counts: npt.NDArray[Any]) -> None:
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if not totals[row, 0] or (not count and len(counts) > 4):
+            continue  # zeros of a large matrix only hide the numbers that matter
+        share = shares[row, column]
+        text = f"{count}\n{share:.0%}" if len(counts) <= 15 else f"{count}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="w" if share > 0.55 else "k")
+    axes.tick_params(length=0)
+    for row in np.flatnonzero(totals[:, 0] == 0):
+        axes.text((len(counts) - 1) / 2, float(row), "no example", ha="center", va="center", fontsize=8, color=GRAY)
+
+
+def history_figure(history: History, *, monitor: str | None = None) -> Figure:
+    """Draw the curves of a training: losses, the monitored validation metric with its best epoch, learning rate.
+
+    Args:
+        history: rows with `train/loss`, and where there are any, `val/loss`, `val/<monitor>`, `lr`.
+        monitor: a validation metric; None leaves its panel out.
+
+    Raises:
+        DataError: the history has no row.
+    """
+    if not history.rows:
+        raise DataError("an epoch", got="an empty history", where="history", fix="train for one epoch or more")
+    panels = [("loss", ["train/loss", "val/loss"])]
+    panels += [(monitor, [f"val/{monitor}"])] if monitor is not None and monitor != "loss" else []
+    panels += [("learning rate", ["lr"])] if any("lr" in row for row in history.rows) else []
+    figure = Figure(figsize=(3.6 * len(panels) + 0.6, 3.2), layout="constrained")
+    for index, (title, names) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        for name, colour in zip(names, (BLUE, ORANGE), strict=False):
+            _curve(axes, history, name, colour)
+        axes.set_title(printable(title), fontsize=11)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if len(history.rows) == 1:
+            axes.set_xlim(history.rows[0]["epoch"] - 0.5, history.rows[0]["epoch"] + 0.5)
+        axes.grid(alpha=0.3)
+        if len(axes.get_lines()) > 1:
+            axes.legend(frameon=False, fontsize=9)
+        if title == monitor:
+            _mark_best(axes, history, f"val/{monitor}")
+    return set_fonts(figure)
+
+
+def _curve(axes: Axes, history: History, name: str, colour: str) -> None:
+    points = [(row["epoch"], row[name]) for row in history.rows if name in row]
+    if points:
+        # A dot on each epoch while they are few: one epoch alone draws no line.
+        marker = "o" if len(points) <= 30 else None
+        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, label=name.partition("/")[0])
+
+
+def _mark_best(axes: Axes, history: History, name: str) -> None:
+    best = history.best(name, monitor_mode(name.partition("/")[2]))
+    if best is not None:
+        axes.axvline(best["epoch"], color=GRAY, linestyle=":", linewidth=1)
+        axes.set_xlabel(f"epoch   (best: {best[name]:.3f} in epoch {best['epoch']:.0f})")
+
+
+def sample_figure(
+    images: Sequence[npt.NDArray[np.uint8]], titles: Sequence[str], *, columns: int | None = None
+) -> Figure:
+    """Draw images with a title each (truth and prediction), in a grid.
+
+    Args:
+        images: 8-bit pictures (H, W), (H, W, 1) or (H, W, 3), of any sizes.
+        titles: one per image; line breaks are kept.
+        columns: pictures in a row; by default one for long strips, up to four for squares.
+
+    Raises:
+        DataError: no image, or another number of titles.
+    """
+    if not images or len(images) != len(titles):
+        raise DataError(
+            "images and a title for each", got=f"{len(images)} images and {len(titles)} titles", where="samples",
+            fix="pass one title per image",
+        )  # fmt: skip
+    ratio = float(np.median([image.shape[1] / image.shape[0] for image in images]))
+    count = min(columns or (4 if ratio < 1.8 else 2 if ratio < 4 else 1), len(images))
+    width = {1: 9.0, 2: 5.0}.get(count, 2.8)
+    rows = -(-len(images) // count)
+    lines = max(title.count("\n") + 1 for title in titles)
+    figure = Figure(figsize=(width * count, rows * (width / ratio + 0.2 + 0.17 * lines)), layout="constrained")
+    for index, (image, title) in enumerate(zip(images, titles, strict=True)):
+        axes = figure.add_subplot(rows, count, index + 1)
+        axes.imshow(
+            image.squeeze(-1) if image.ndim == 3 and image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255
+        )
+        axes.set_title("\n".join(printable(line, 40) for line in title.split("\n")), fontsize=8)
+        axes.set_axis_off()
+    return set_fonts(figure)
+
+
+def per_class_figure(metrics: Metrics) -> Figure:
+    """Draw precision, recall and F1 of each class, rarest last, with its number of examples."""
+    support = [metrics.per_class[name]["support"] or 0 for name in metrics.classes]
+    order = sorted(range(len(support)), key=lambda index: -support[index])
+    names = [metrics.classes[index] for index in order]
+    labels = class_labels(metrics.classes)
+    figure = Figure(figsize=(7.0, 1.2 + 0.5 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(names))
+    for offset, (key, colour) in zip((-0.26, 0.0, 0.26), _CLASS_BARS, strict=True):
+        values = [metrics.per_class[name][key] or 0.0 for name in names]
+        axes.barh(places + offset, values, 0.24, color=colour, label=key)
+    axes.set_yticks(places, [f"{labels[index]}  ({support[index]:.0f})" for index in order])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, ncols=3, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1))
+    return set_fonts(figure)
