@@ -13,6 +13,7 @@ from ringlight.data.augment import Augmenter
 from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import RunError
+from ringlight.evaluation.metrics import monitor_mode
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
@@ -152,6 +153,7 @@ class DeepLearner:
                 steps_per_epoch=steps_per_epoch,
                 warmup_epochs=scheduler.warmup_epochs,
                 params=scheduler.params(),
+                mode="min" if monitor is None else monitor_mode(monitor),
             ),
             monitor=monitor,
         )

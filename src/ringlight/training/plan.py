@@ -17,10 +17,9 @@ from ringlight.data.augment import Augmenter, augmentation_problems
 from ringlight.data.checks import check, hash_contents
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.split import split_dataset
-from ringlight.errors import ConfigError, DataError, Problems, did_you_mean
-from ringlight.evaluation.metrics import METRIC_NAMES
+from ringlight.errors import ConfigError, DataError, Problems
+from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import (
-    LOGGER,
     DeviceChoice,
     choose_device,
     choose_num_workers,
@@ -105,7 +104,7 @@ def make_plan(config: Config, cache: Path) -> Plan:
     split = split_dataset(dataset, strategy=config.split.strategy, seed=config.experiment.seed, file=config.split.file)
     notes += split.warnings
     if len(split.val):
-        _check_monitor(config, dataset)
+        monitor_mode(config.training.monitor, dataset.classes)
     elif config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
@@ -163,18 +162,6 @@ def _trainable(dataset: Dataset, config: Config) -> None:
         )
 
 
-def _check_monitor(config: Config, dataset: Dataset) -> None:
-    monitor = config.training.monitor
-    per_class = [
-        f"{name}/{label}" for name in ("precision", "recall", "f1", "auroc", "ap") for label in dataset.classes
-    ]
-    known = ["loss", *METRIC_NAMES, *per_class]
-    if monitor not in known:
-        raise ConfigError(
-            "a validation metric", got=f"`{monitor}`", where="training.monitor", fix=did_you_mean(monitor, known)
-        )
-
-
 def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice, notes: tuple[str, ...]) -> Plan:
     from ringlight.losses import LOSSES
     from ringlight.models import build_model
@@ -213,7 +200,6 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
         Augmenter(config.augmentation, seed=config.experiment.seed) if any(config.augmentation.values()) else None
     )
     resolved = _resolve(config, dataset, device, built.weights.source != "random", criterion)
-    LOGGER.debug("weights: %s", built.weights.note)
     return Plan(
         config=resolved,
         dataset=dataset,

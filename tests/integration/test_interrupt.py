@@ -1,0 +1,128 @@
+"""What a run leaves when it ends badly: Ctrl-C, a full disk, a loss that is not finite, a killed process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from ringlight.cli.main import main
+from ringlight.errors import InterruptedRunError, TrainingError, WorkspaceError
+from ringlight.services import runs
+from ringlight.services.runs import Run
+from ringlight.training import callbacks
+from ringlight.types import Signal
+
+TrainSmall = Callable[..., Run]
+
+
+class PressCtrlC:
+    """A control in whose step the user presses Ctrl-C."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def heartbeat(self, progress: Mapping[str, float]) -> Signal:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return "go"
+
+
+def only_run(workspace: Path) -> Path:
+    (folder,) = (workspace / "runs").iterdir()
+    return folder
+
+
+def status(folder: Path) -> str:
+    return str(json.loads((folder / "manifest.json").read_text())["status"])
+
+
+def no_litter(folder: Path) -> bool:
+    return not [path for path in folder.rglob("*") if path.name.endswith(".part")]
+
+
+def test_ctrl_c_in_mid_epoch_marks_the_run_and_leaves_a_whole_checkpoint(
+    train_small: TrainSmall, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedRunError, match=r"got Ctrl-C in epoch 2 of 2; its last checkpoint is whole: .*--resume"):
+        train_small(control=PressCtrlC(5))
+    assert signal.getsignal(signal.SIGINT) is before
+    folder = only_run(tmp_path / "workspace")
+    assert status(folder) == "interrupted"
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert not (folder / "results.json").exists()
+    assert not (folder / "bundle").exists()
+    assert no_litter(folder)
+    assert runs.resume(folder).results["history"][-1]["epoch"] == 1
+    assert status(folder) == "completed"
+
+
+def test_ctrl_c_on_the_command_line_ends_with_130(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat = callbacks.Heartbeat.on_train_batch_end
+    control = PressCtrlC(2)
+
+    def pressed(self: callbacks.Heartbeat, *arguments: object, **named: object) -> None:
+        control.heartbeat({})
+        heartbeat(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(callbacks.Heartbeat, "on_train_batch_end", pressed)
+    assert main(["train", "demo", *small, "--workspace", str(tmp_path)]) == 130
+    assert "got Ctrl-C in epoch 1 of 2" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_full_disk_at_the_checkpoint_is_one_line_and_leaves_no_half_file(
+    train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(checkpoint: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(callbacks.torch, "save", full)
+    with pytest.raises(WorkspaceError, match=r"expected room on the disk, got No space left on device; free some space"):
+        train_small()
+    folder = only_run(tmp_path / "workspace")
+    assert status(folder) == "failed"
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert no_litter(folder)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_next_step(train_small: TrainSmall, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"expected a finite loss, got (nan|inf|-inf); lower optimizer.lr"):
+        train_small("optimizer.name=sgd", "optimizer.lr=1.0e+30", "scheduler.name=constant", "scheduler.warmup_epochs=0")
+    folder = only_run(tmp_path / "workspace")
+    assert status(folder) == "failed"
+    assert not (folder / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_to_the_weights_of_an_uninterrupted_run(
+    train_small: TrainSmall, small: list[str], tmp_path: Path
+) -> None:
+    """Power cuts ask nobody: kill -9 while it trains, then resume."""
+    overrides = ["training.num_epochs=6"]
+    whole = train_small(*overrides)
+    command = [sys.executable, "-m", "ringlight", "train", "demo", *small, *overrides, "--workspace", str(tmp_path / "k")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list((tmp_path / "k").glob("runs/*/checkpoints/last.ckpt")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    folder = only_run(tmp_path / "k")
+    assert status(folder) == "running"  # nobody was left to say otherwise
+    resumed = runs.resume(folder)
+    assert resumed.results["history"] == whole.results["history"]
+    assert (resumed.bundle / "model.safetensors").read_bytes() == (whole.bundle / "model.safetensors").read_bytes()
