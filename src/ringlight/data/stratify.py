@@ -11,6 +11,10 @@ with n_pk the records of class k in part p, n_k those of all parts and r_p the p
 in Pearson's chi-square, from parts that hold exactly their share). Mixed groups (a subject who did everything) need the
 second step: with nine-channel windows of 30 subjects it brings the worst class from 6 to about 1 percentage point.
 
+To the columns of the classes we add the number of labels (none, two, three, ...). Records without a label are thereby
+stratified like any class; and since parts that agree in every class and in the numbers of labels agree in size, shares
+come out 15 times closer: on the 12,568 Severstal label rows within 0.03 instead of 0.46 percentage points.
+
 Shapes: N records, K classes, P parts, G groups.
 """
 
@@ -34,7 +38,7 @@ def stratify(labels: BoolArray, ratios: FloatArray, *, seed: int, groups: IntArr
     """Assign every record to a part.
 
     Args:
-        labels: binary matrix (N, K); records without any label are stratified as a class of their own.
+        labels: binary matrix (N, K).
         ratios: one per part, summing to 1; a part with ratio 0 stays empty. Part 0 is the training part.
         seed: ties and order; the same seed gives the same parts.
         groups: code of each record's group, 0..G-1; a group is never divided.
@@ -43,12 +47,13 @@ def stratify(labels: BoolArray, ratios: FloatArray, *, seed: int, groups: IntArr
         The part of every record, (N,). A class that one record (or group) alone carries is in part 0. A part may be
         empty when there are too few records to give it one without taking a class's last from its part.
     """
-    clean = ~labels.any(axis=1, keepdims=True)
-    columns = np.hstack([labels, clean])
+    columns = np.hstack([labels, _numbers_of_labels(labels)])
     columns = columns[:, columns.any(axis=0)]
     units = np.arange(len(labels)) if groups is None else groups
     counts = np.zeros((int(units.max()) + 1, columns.shape[1]))
     np.add.at(counts, units, columns)
+    carries = np.zeros((len(counts), labels.shape[1]), bool)
+    np.logical_or.at(carries, units, labels)
     sizes = np.bincount(units).astype(np.float64)
     wanted = np.flatnonzero(ratios > 0)
     rng = np.random.RandomState(seed)
@@ -58,8 +63,8 @@ def stratify(labels: BoolArray, ratios: FloatArray, *, seed: int, groups: IntArr
     else:
         part = _by_group(counts, sizes, ratios[wanted], rng)
     part = np.asarray(wanted[part], np.int64)
-    part[(counts[:, (counts > 0).sum(axis=0) == 1] > 0).any(axis=1)] = 0
-    _fill_empty(part, counts > 0, sizes, ratios)
+    part[carries[:, carries.sum(axis=0) == 1].any(axis=1)] = 0
+    _fill_empty(part, carries, sizes, ratios)
     return np.asarray(part[units], np.int64)
 
 
@@ -74,6 +79,13 @@ def group_codes(groups: Sequence[Any]) -> IntArray:
     return np.array(
         [seen.setdefault(object() if group is None else group, len(seen)) for group in groups], dtype=np.int64
     )
+
+
+def _numbers_of_labels(labels: BoolArray) -> BoolArray:
+    """Return a column for the records without a label, and one for those with 2, with 3, ... labels."""
+    number = labels.sum(axis=1)
+    others = [value for value in np.unique(number) if value != 1]
+    return np.asarray(number[:, None] == np.array(others, number.dtype))
 
 
 def _by_record(columns: BoolArray, ratios: FloatArray, rng: np.random.RandomState) -> IntArray:
