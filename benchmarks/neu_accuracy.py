@@ -12,9 +12,8 @@ import argparse
 import tempfile
 import time
 
-from _data import real_data
-
 import ringlight as rl
+from _data import real_data
 
 VARIANTS = {
     "random": ("ResNet18, random weights", "neu", ["model.pretrained=false"], 0.97),
@@ -36,10 +35,8 @@ def main() -> None:
                 settings = [f"data.root={images}", f"experiment.seed={seed}", *overrides]
                 scores = rl.train(recipe, settings, workspace=workspace).results["test"]["scalars"]
                 minutes = (time.perf_counter() - started) / 60
-            print(
-                f"{title:40} {seed:4d} {scores['accuracy']:9.4f} {scores['macro_f1']:9.4f} {target:8.2f} {minutes:8.1f}",
-                flush=True,
-            )
+            figures = f"{scores['accuracy']:9.4f} {scores['macro_f1']:9.4f} {target:8.2f} {minutes:8.1f}"
+            print(f"{title:40} {seed:4d} {figures}", flush=True)
 
 
 if __name__ == "__main__":

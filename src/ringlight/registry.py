@@ -8,6 +8,7 @@ itself on import and no configuration can name code to run. Third parties add pa
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -193,15 +194,24 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _type_problem(hint: Any, value: Any) -> str | None:
-    """Return what a value should have been, or None when it fits its annotation."""
+    """Return what a value should have been, or None when it fits its annotation.
+
+    Strict, since the part gets the value as it stands: `"2"` and `true` are no numbers. YAML knows no tuples, so a list
+    may stand for one.
+    """
     if hint is None:
         return None
     try:
-        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticSchemaGenerationError:
         return None
+    try:
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        return " or ".join(dict.fromkeys(_plain(detail["msg"]) for detail in error.errors()))
+        try:
+            adapter.validate_json(json.dumps(value), strict=True)
+        except (ValidationError, TypeError, ValueError):
+            return " or ".join(dict.fromkeys(_plain(detail["msg"]) for detail in error.errors()))
     return None
 
 

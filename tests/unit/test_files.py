@@ -16,9 +16,14 @@ from ringlight.files import file_sha256, whole_file, write_csv, write_json, writ
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     target = tmp_path / "results.json"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="stopped"), whole_file(target) as part:
-        part.write_text("half of the n")
-        raise RuntimeError("stopped")
+
+    def stopped_halfway() -> None:
+        with whole_file(target) as part:
+            part.write_text("half of the n")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        stopped_halfway()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 

@@ -61,10 +61,15 @@ def test_seeds_repeat_and_their_parts_do_not_commute() -> None:
 
 def test_determinism_is_restored_afterwards_even_after_a_fault() -> None:
     threads = torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="fault"), runtime.determinism(num_threads=threads + 1, device=CPU):
-        assert torch.get_num_threads() == threads + 1
-        assert torch.are_deterministic_algorithms_enabled()
-        raise RuntimeError("fault")
+
+    def fault_inside() -> None:
+        with runtime.determinism(num_threads=threads + 1, device=CPU):
+            assert torch.get_num_threads() == threads + 1
+            assert torch.are_deterministic_algorithms_enabled()
+            raise RuntimeError("fault")
+
+    with pytest.raises(RuntimeError, match="fault"):
+        fault_inside()
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
 
