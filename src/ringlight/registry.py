@@ -124,7 +124,7 @@ class Catalogue(Generic[T]):
         return [
             Parameter(
                 key,
-                inspect.formatannotation(argument.annotation).strip("'"),
+                _annotation(argument.annotation),
                 None if argument.default is argument.empty else argument.default,
                 argument.default is argument.empty,
             )
@@ -183,6 +183,11 @@ class Catalogue(Generic[T]):
     def describe(self) -> dict[str, str]:
         """Return the first docstring line of every part listed here (plug-ins and the fallback family not loaded)."""
         return {name: (inspect.getdoc(part) or "").partition("\n")[0] for name, part in self.parts.items()}
+
+
+def _annotation(annotation: Any) -> str:
+    """Return an annotation as it stands in the source: modules postpone theirs, so that most are text."""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
