@@ -109,7 +109,9 @@ def main() -> None:
     print(f"training step, ResNet18, {SIZE} px, batch {BATCH}, {torch.get_num_threads()} thread(s), {PAIRS} pairs")
     print(f"  ringlight {1000 * statistics.median(ours for ours, _ in pairs) / STEPS:8.1f} ms a step (median)")
     print(f"  bare loop {1000 * statistics.median(theirs for _, theirs in pairs) / STEPS:8.1f} ms a step (median)")
-    print(f"  ratio     {statistics.median(ratios):8.3f}    (min {min(ratios):.3f}, max {max(ratios):.3f}; target <= 1.03)")
+    print(
+        f"  ratio     {statistics.median(ratios):8.3f}    (min {min(ratios):.3f}, max {max(ratios):.3f}; target <= 1.03)"
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ CATALOGUES: tuple[tuple[str, Catalogue[Any], str], ...] = (
     (
         "Augmentations",
         AUGMENTATIONS,
-        "Keys of `augmentation`: `null` or `false` is off, `true` on, a number the probability, a mapping the parameters.",
+        "Keys of `augmentation`: `null` or `false` is off, `true` on, a number the probability, a mapping parameters.",
     ),
     (
         "Models",

@@ -55,7 +55,9 @@ def test_ctrl_c_in_mid_epoch_marks_the_run_and_leaves_a_whole_checkpoint(
     train_small: TrainSmall, tmp_path: Path
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptedRunError, match=r"got Ctrl-C in epoch 2 of 2; its last checkpoint is whole: .*--resume"):
+    with pytest.raises(
+        InterruptedRunError, match=r"got Ctrl-C in epoch 2 of 2; its last checkpoint is whole: .*--resume"
+    ):
         train_small(control=PressCtrlC(5))
     assert signal.getsignal(signal.SIGINT) is before
     folder = only_run(tmp_path / "workspace")
@@ -91,7 +93,9 @@ def test_a_full_disk_at_the_checkpoint_is_one_line_and_leaves_no_half_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(callbacks.torch, "save", full)
-    with pytest.raises(WorkspaceError, match=r"expected room on the disk, got No space left on device; free some space"):
+    with pytest.raises(
+        WorkspaceError, match=r"expected room on the disk, got No space left on device; free some space"
+    ):
         train_small()
     folder = only_run(tmp_path / "workspace")
     assert status(folder) == "failed"
@@ -101,7 +105,9 @@ def test_a_full_disk_at_the_checkpoint_is_one_line_and_leaves_no_half_file(
 
 def test_a_loss_that_is_not_finite_stops_with_the_next_step(train_small: TrainSmall, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"expected a finite loss, got (nan|inf|-inf); lower optimizer.lr"):
-        train_small("optimizer.name=sgd", "optimizer.lr=1.0e+30", "scheduler.name=constant", "scheduler.warmup_epochs=0")
+        train_small(
+            "optimizer.name=sgd", "optimizer.lr=1.0e+30", "scheduler.name=constant", "scheduler.warmup_epochs=0"
+        )
     folder = only_run(tmp_path / "workspace")
     assert status(folder) == "failed"
     assert not (folder / "bundle").exists()
@@ -114,7 +120,17 @@ def test_a_killed_process_resumes_to_the_weights_of_an_uninterrupted_run(
     """Power cuts ask nobody: kill -9 while it trains, then resume."""
     overrides = ["training.num_epochs=6"]
     whole = train_small(*overrides)
-    command = [sys.executable, "-m", "ringlight", "train", "demo", *small, *overrides, "--workspace", str(tmp_path / "k")]
+    command = [
+        sys.executable,
+        "-m",
+        "ringlight",
+        "train",
+        "demo",
+        *small,
+        *overrides,
+        "--workspace",
+        str(tmp_path / "k"),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list((tmp_path / "k").glob("runs/*/checkpoints/last.ckpt")):

@@ -61,8 +61,8 @@ def test_scores_of_the_test_part_are_scikit_learns(finished: Run) -> None:
 def test_the_loaded_model_gives_the_runs_own_test_scores(finished: Run, shared_root: Path) -> None:
     """A peer's exported model scored otherwise than the trained one: sizes, colours or modes had changed in between."""
     table = pq.read_table(finished.folder / "predictions.parquet").to_pydict()
-    files = {path.name: path for path in shared_root.rglob("*") if path.is_file()}
-    paths = [files[Path(key).name] for key in table["id"]]
+    files = {path.stem: path for path in shared_root.rglob("*") if path.is_file()}
+    paths = [files[key] for key in table["id"]]
     result = rl.load(finished).predict(paths, batch_size=8)
     expected = np.stack([table[f"probability/{name}"] for name in result.prediction.classes], axis=1)
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)

@@ -77,16 +77,16 @@ def test_a_changed_byte_in_the_weights_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, None, "1"])
 def test_an_unknown_format_version_is_refused(copied: Path, version: object) -> None:
     edit(copied, format_version=version)
-    with pytest.raises(BundleError, match="expected bundle format version 1, got "):
+    with pytest.raises(BundleError, match=r"expected bundle format version 1, got "):
         read_bundle(copied)
 
 
 def test_missing_pieces_are_named(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (copied / "model.safetensors").unlink()
-    with pytest.raises(BundleError, match="model.safetensors: expected a file the bundle lists"):
+    with pytest.raises(BundleError, match=r"model.safetensors: expected a file the bundle lists"):
         read_bundle(copied)
     (copied / "bundle.json").write_text("{ half")
-    with pytest.raises(BundleError, match="bundle.json: expected readable JSON"):
+    with pytest.raises(BundleError, match=r"bundle.json: expected readable JSON"):
         read_bundle(copied)
     with pytest.raises(BundleError, match="got a folder without it"):
         read_bundle(tmp_path_factory.mktemp("empty"))
