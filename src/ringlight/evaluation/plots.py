@@ -23,6 +23,9 @@ from ringlight.evaluation.metrics import Metrics, monitor_mode
 from ringlight.types import History
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#555555"
+LEGIBLE = 40
+"""Classes beyond which a matrix shows colours alone, and a figure with a panel or bar per class those most frequent."""
+
 _CLASS_BARS = (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN))
 
 
@@ -37,13 +40,15 @@ def confusion_figure(metrics: Metrics) -> Figure:
 def _matrix(metrics: Metrics) -> Figure:
     counts, names = metrics.confusion, metrics.classes
     size = len(names)
-    side = 2.6 + 0.55 * max(size, 3)
+    side = 2.6 + 0.55 * min(max(size, 3), LEGIBLE)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     _cells(axes, counts)
     ticks = class_labels(names)
-    axes.set_xticks(range(size), ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
-    axes.set_yticks(range(size), ticks, fontsize=9)
+    places = range(0, size, -(-size // LEGIBLE))  # every class, or every second, third, ... of very many
+    ticks = [ticks[place] for place in places]
+    axes.set_xticks(places, ticks, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
+    axes.set_yticks(places, ticks, fontsize=9)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     right = int(np.trace(counts))
@@ -52,32 +57,47 @@ def _matrix(metrics: Metrics) -> Figure:
 
 
 def _small_multiples(metrics: Metrics) -> Figure:
-    size = len(metrics.classes)
+    shown = _most_frequent(metrics)
+    names = class_labels(metrics.classes)
+    size = len(shown)
     columns = min(size, 5)
     rows = -(-size // columns)
     figure = Figure(figsize=(max(2.0 * columns, 3.0) + 0.6, 2.3 * rows + 0.7), layout="constrained")
-    for index, name in enumerate(class_labels(metrics.classes)):
+    for index, column in enumerate(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _cells(axes, metrics.confusion[index])
-        axes.set_title(name, fontsize=10)
+        _cells(axes, metrics.confusion[column])
+        axes.set_title(names[column], fontsize=10)
         axes.set_xticks([0, 1], ["no", "yes"], fontsize=8)
         axes.set_yticks([0, 1], ["no", "yes"] if index % columns == 0 else ["", ""], fontsize=8)
-    figure.supxlabel("predicted", fontsize=10)
+    figure.supxlabel("predicted" + _left_out(metrics, size), fontsize=10)
     figure.supylabel("truth", fontsize=10)
     return set_fonts(figure)
+
+
+def _most_frequent(metrics: Metrics) -> list[int]:
+    """Return the columns of the classes to show, in order of the classes."""
+    support = [metrics.per_class[name]["support"] or 0 for name in metrics.classes]
+    return sorted(sorted(range(len(support)), key=lambda column: -support[column])[:LEGIBLE])
+
+
+def _left_out(metrics: Metrics, shown: int) -> str:
+    total = len(metrics.classes)
+    return "" if shown == total else f"   (the {shown} most frequent of {total} classes)"
 
 
 def _cells(axes: Axes, counts: npt.NDArray[Any]) -> None:
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.tick_params(length=0)
+    if len(counts) > LEGIBLE:
+        return
     for (row, column), count in np.ndenumerate(counts):
         if not totals[row, 0] or (not count and len(counts) > 4):
             continue  # zeros of a large matrix only hide the numbers that matter
         share = shares[row, column]
         text = f"{count}\n{share:.0%}" if len(counts) <= 15 else f"{count}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="w" if share > 0.55 else "k")
-    axes.tick_params(length=0)
     for row in np.flatnonzero(totals[:, 0] == 0):
         axes.text((len(counts) - 1) / 2, float(row), "no example", ha="center", va="center", fontsize=8, color=GRAY)
 
@@ -167,7 +187,7 @@ def sample_figure(
 def per_class_figure(metrics: Metrics) -> Figure:
     """Draw precision, recall and F1 of each class, rarest last, with its number of examples."""
     support = [metrics.per_class[name]["support"] or 0 for name in metrics.classes]
-    order = sorted(range(len(support)), key=lambda index: -support[index])
+    order = sorted(_most_frequent(metrics), key=lambda index: -support[index])
     names = [metrics.classes[index] for index in order]
     labels = class_labels(metrics.classes)
     figure = Figure(figsize=(7.0, 1.2 + 0.5 * len(names)), layout="constrained")
@@ -178,6 +198,8 @@ def per_class_figure(metrics: Metrics) -> Figure:
         axes.barh(places + offset, values, 0.24, color=colour, label=key)
     axes.set_yticks(places, [f"{labels[index]}  ({support[index]:.0f})" for index in order])
     axes.set_ylim(len(names) - 0.5, -0.5)
+    if len(order) < len(metrics.classes):
+        axes.set_xlabel(_left_out(metrics, len(order)).strip())
     axes.set_xlim(0, 1)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
