@@ -101,3 +101,11 @@ def check_shapes(logits_bk: Tensor, targets: Tensor, num_classes: int, *, indice
         where="loss",
         fix="compare model.num_classes and the task with the data set",
     )
+
+
+def exact(values: Tensor) -> list[float]:
+    """Return single-precision numbers as short decimals that read back to the same bits (9 digits do).
+
+    A run's configuration holds the weights its loss used; running it again must give the same loss.
+    """
+    return [float(f"{float(value):.9g}") for value in values]

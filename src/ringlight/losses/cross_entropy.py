@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.errors import ConfigError
-from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word
+from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word, exact
 from ringlight.types import Task
 
 Reduction = Literal["mean", "sum", "none"]
@@ -86,7 +86,7 @@ class BCEWithLogits(nn.Module):
     def get_params(self) -> dict[str, object]:
         """Return the parameters as they act, ready for JSON."""
         return {
-            "pos_weight": None if self.pos_weight is None else [round(float(value), 6) for value in self.pos_weight],
+            "pos_weight": None if self.pos_weight is None else exact(self.pos_weight),
             "smoothing": self.smoothing,
             "reduction": self.reduction,
             "task": self.task,
@@ -206,7 +206,7 @@ class WeightedCrossEntropy(CrossEntropy):
 
     def get_params(self) -> dict[str, object]:
         """Return the parameters as they act, ready for JSON: weights resolved."""
-        return {"weights": [round(float(value), 6) for value in self.weight], **super().get_params()}
+        return {"weights": exact(self.weight), **super().get_params()}
 
 
 def balanced_weights(class_counts: Sequence[int]) -> list[float]:

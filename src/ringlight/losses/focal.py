@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.errors import ConfigError
-from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word
+from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word, exact
 from ringlight.types import Task
 
 Reduction = Literal["mean", "sum", "none"]
@@ -167,7 +167,7 @@ class FocalLoss(nn.Module):
 
     def get_params(self) -> dict[str, object]:
         """Return the parameters as they act, ready for JSON: alpha resolved (None before the first batch)."""
-        values = [round(float(value), 6) for value in self.alpha]
+        values = exact(self.alpha)
         known: object = None if any(value != value for value in values) else values
         return {
             "alpha": known,

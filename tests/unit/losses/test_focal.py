@@ -215,3 +215,11 @@ def test_targets_of_the_wrong_shape_are_refused():
         "loss: expected logits (B, 4) and targets of (B, 4) scores, got logits (2, 4), targets (2,) of torch.int64; "
         "compare model.num_classes and the task with the data set"
     )
+
+
+@pytest.mark.parametrize("counts", [[7347, 1538, 955, 160], [1, 3, 7, 11]])
+def test_reported_weights_read_back_to_the_same_bits(counts: list[int]) -> None:
+    """Weights once were reported with six digits; a run from its own config.yaml then ended with other weights."""
+    first = FocalLoss(4, class_counts=counts, alpha="dynamic")
+    again = FocalLoss(4, alpha=json.loads(json.dumps(first.get_params()["alpha"])))
+    assert torch.equal(first.alpha, again.alpha)
