@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from ringlight.cli.main import main
 from ringlight.errors import InterruptedRunError, TrainingError, WorkspaceError
 from ringlight.services import runs
 from ringlight.services.runs import Run
-from ringlight.training import callbacks
+from ringlight.training import callbacks, checkpoints
 from ringlight.types import Signal
 
 TrainSmall = Callable[..., Run]
@@ -88,11 +89,11 @@ def test_ctrl_c_on_the_command_line_ends_with_130(
 def test_a_full_disk_at_the_checkpoint_is_one_line_and_leaves_no_half_file(
     train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(checkpoint: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def full(checkpoint: object, stream: IO[bytes]) -> None:
+        stream.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(callbacks.torch, "save", full)
+    monkeypatch.setattr(checkpoints.torch, "save", full)
     with pytest.raises(
         WorkspaceError, match=r"expected room on the disk, got No space left on device; free some space"
     ):

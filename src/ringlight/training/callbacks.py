@@ -1,4 +1,4 @@
-"""What happens around the steps: whole checkpoints, the epoch's row, the heartbeat that may stop a run."""
+"""What happens around the steps: early stopping, the epoch's row, the heartbeat that may stop a run."""
 
 from __future__ import annotations
 
@@ -6,73 +6,39 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from ringlight.errors import InterruptedRunError
 from ringlight.evaluation.metrics import monitor_mode
-from ringlight.files import whole_file
 from ringlight.runtime import LOGGER
 from ringlight.training.task import ClassificationTask
 from ringlight.types import History, Prediction, RunControl, Tracker
 
-LAST = "last.ckpt"
 
+class EarlyStop(EarlyStopping):
+    """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs; undefined is no better.
 
-class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary name and renames it, so that a crash never leaves half of one."""
+    A run that had stopped so, and was interrupted while it was judged, trains no further when it is resumed.
+    """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
-        """Write the checkpoint whole.
+    def __init__(self, monitor: str, *, patience: int, min_delta: float) -> None:
+        super().__init__(
+            f"val/{monitor}",
+            min_delta=min_delta,
+            patience=patience,
+            mode=monitor_mode(monitor),
+            check_finite=False,  # the task looks at the loss itself; a score may be undefined (NaN) for an epoch
+            check_on_train_epoch_end=True,
+        )
 
-        Raises:
-            WorkspaceError: the disk is full or the folder cannot be written.
-        """
-        with whole_file(Path(path)) as part:
-            try:
-                torch.save(checkpoint, part)
-            except RuntimeError as error:  # torch's zip writer turns a failed write into a RuntimeError
-                raise OSError(28, f"could not write a checkpoint: {error}") from error
-
-
-def checkpoints(folder: Path, monitor: str | None) -> list[Callback]:
-    """Return the callbacks that keep the last state and the best one of `monitor` (None: the last one only)."""
-    last = ModelCheckpoint(
-        folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True, every_n_epochs=1
-    )
-    if monitor is None:
-        return [last]
-    safe = "".join(letter if letter.isalnum() else "_" for letter in monitor)
-    best = ModelCheckpoint(
-        folder,
-        f"best_epoch{{epoch:03d}}_{safe}_{{val/{monitor}:.2f}}",
-        monitor=f"val/{monitor}",
-        mode=monitor_mode(monitor),
-        save_top_k=1,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
-    # The last checkpoint comes second: it then holds the state of the best one, which a resumed run needs.
-    return [best, last]
-
-
-def early_stopping(monitor: str, patience: int, min_delta: float) -> EarlyStopping:
-    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs."""
-    return EarlyStopping(
-        f"val/{monitor}",
-        min_delta=min_delta,
-        patience=patience,
-        mode=monitor_mode(monitor),
-        check_on_train_epoch_end=True,
-        verbose=False,
-    )
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Stop at once where the resumed run had stopped."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class Reporter(Callback):
@@ -136,7 +102,8 @@ def clock(seconds: float) -> str:
 class Heartbeat(Callback):
     """Tells the control how far the run is after every step, and stops the run between two steps when it says so.
 
-    Ctrl-C is heard the same way, so that no step is left half done; a second Ctrl-C stops at once.
+    Ctrl-C and a request to end (SIGTERM) are heard the same way, so that no step is left half done; a second Ctrl-C
+    stops at once.
     """
 
     def __init__(self, control: RunControl, num_epochs: int, batch_size: int) -> None:
@@ -145,6 +112,7 @@ class Heartbeat(Callback):
         self._batch_size = batch_size
         self._interrupted = False
         self._previous: Any = None
+        self._epoch = 0
         self._epoch_started = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -153,11 +121,14 @@ class Heartbeat(Callback):
             self._previous = signal.signal(signal.SIGINT, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
+        if self._interrupted:
+            # Not KeyboardInterrupt: Lightning turns that one into an exit of the process, past whoever marks the run.
+            raise self._stopped("Ctrl-C twice")
         self._interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock of the epoch."""
+        self._epoch = trainer.current_epoch
         self._epoch_started = time.perf_counter()
 
     def on_train_batch_end(
@@ -171,29 +142,52 @@ class Heartbeat(Callback):
         """Report; stop when asked.
 
         Raises:
-            InterruptedRunError: Ctrl-C, or the control said "cancel" or "pause".
+            InterruptedRunError: Ctrl-C, SIGTERM, or the control said "cancel" or "pause".
         """
         elapsed = time.perf_counter() - self._epoch_started
         steps = int(trainer.num_training_batches)
         signalled = self._control.heartbeat(
             {
-                "epoch": trainer.current_epoch,
+                "epoch": self._epoch,
                 "num_epochs": self._num_epochs,
                 "step": batch_idx + 1,
                 "num_steps": steps,
-                "done": trainer.current_epoch * steps + batch_idx + 1,
+                "done": self._epoch * steps + batch_idx + 1,
                 "total": self._num_epochs * steps,
                 "images_per_second": (batch_idx + 1) * self._batch_size / elapsed if elapsed > 0 else 0.0,
             }
         )
-        if self._interrupted or signalled != "go":
-            reason = "Ctrl-C" if self._interrupted else f"`{signalled}`"
-            raise InterruptedRunError(
-                "a run to its end",
-                got=f"{reason} in epoch {trainer.current_epoch + 1} of {self._num_epochs}",
-                where="training",
-                fix="its last checkpoint is whole: go on with ringlight train --resume RUN",
-            )
+        if signalled != "go":
+            raise self._stopped(f"`{signalled}`")
+        self._listen(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Stop in the middle of a long validation, too.
+
+        Raises:
+            InterruptedRunError: Ctrl-C or SIGTERM.
+        """
+        self._listen(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Stop before judging when Ctrl-C came while the last epoch was written.
+
+        Raises:
+            InterruptedRunError: Ctrl-C or SIGTERM.
+        """
+        self._listen(trainer)
+
+    def _listen(self, trainer: Trainer) -> None:
+        if self._interrupted or trainer.received_sigterm:
+            raise self._stopped("Ctrl-C" if self._interrupted else "SIGTERM")
+
+    def _stopped(self, reason: str) -> InterruptedRunError:
+        return InterruptedRunError(
+            "a run to its end",
+            got=f"{reason} in epoch {self._epoch + 1} of {self._num_epochs}",
+            where="training",
+            fix="its last checkpoint is whole: go on with ringlight train --resume RUN",
+        )
 
     def restore(self) -> None:
         """Give Ctrl-C back its former meaning."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ringlight.evaluation.metrics import flatten
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
-from ringlight.runtime import LOGGER, determinism, environment
+from ringlight.runtime import determinism, environment
 from ringlight.training.judge import Verdict, judge, pictures, write_figures, write_predictions
 from ringlight.training.learner import DeepLearner
 from ringlight.training.plan import Plan
@@ -35,19 +36,10 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     tracker.log_params(hyper_parameters(plan.config))
     with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
         where = environment(plan.device, plan.config.training.precision)
-
-        def on_epoch(history: History, validation: Prediction | None) -> None:
-            write_csv(folder / "history.csv", history.rows)
-            every = plan.config.training.confusion_every_n_epochs
-            if validation is not None and every and len(history.rows) % every == 0:
-                for name, figure in pictures(plan, validation, "val").items():
-                    tracker.log_figure(f"val/{name}", figure, len(history.rows) - 1)
-
-        learner = DeepLearner.from_plan(plan, folder / "checkpoints", on_epoch)
+        learner = DeepLearner.from_plan(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
         val = plan.part("val") if len(plan.split.val) else None
         history = learner.fit(plan.part("train"), val, tracker=tracker, control=control, resume=resume)
         trained = time.perf_counter()
-        LOGGER.info("judging the weights of %s on the test part", learner.weights_from and learner.weights_from.name)
         verdict = judge(plan, learner)
         judged = time.perf_counter()
     values = results(plan, folder.name, history, verdict, where, {"fit": trained - started, "judge": judged - trained})
@@ -57,3 +49,11 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     tracker.log_metrics({f"final/{name}": value for name, value in flatten(verdict.metrics).items()}, len(history.rows))
     write_json(folder / "results.json", values)
     return Outcome(values, verdict)
+
+
+def _after_epoch(plan: Plan, folder: Path, tracker: Tracker, history: History, validation: Prediction | None) -> None:
+    write_csv(folder / "history.csv", history.rows)
+    every = plan.config.training.confusion_every_n_epochs
+    if validation is not None and every and len(history.rows) % every == 0:
+        for name, figure in pictures(plan, validation, "val").items():
+            tracker.log_figure(f"val/{name}", figure, len(history.rows) - 1)

@@ -34,9 +34,8 @@ def _ignore(history: History, validation: Prediction | None) -> None:
 class DeepLearner:
     """Fits a module with a criterion as a configuration says.
 
-    `folder` receives the checkpoints; `on_epoch` is called after every epoch with the history and the
-    scores of the validation part. `weights_from` tells,
-    after `fit`, which checkpoint the module's weights come from.
+    `folder` receives the checkpoints; `on_epoch` is called after every epoch with the history and the scores of the
+    validation part. `weights_from` tells, after `fit`, which checkpoint the module's weights come from.
     """
 
     def __init__(
@@ -94,27 +93,29 @@ class DeepLearner:
             TrainingError: the loss is not finite.
         """
         from ringlight.training.callbacks import Heartbeat, Reporter
+        from ringlight.training.checkpoints import Keeper
 
-        config, folder = self._needs()
+        config, criterion, folder = self._needs()
+        monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, config.data.batch_size)
-        monitor = config.training.monitor if val is not None and len(val) else None
+        keeper = Keeper(folder, monitor)
         with quiet_libraries():
-            trainer = self._trainer(config, folder, monitor, [reporter, heartbeat])
+            trainer = self._trainer(config, [reporter, heartbeat, keeper, *_extras(config, monitor)])
             try:
                 trainer.fit(
-                    self._lightning_task(config, monitor, len(train)),
+                    self._lightning_task(config, criterion, monitor, len(train)),
                     self._loader(train, shuffle=True),
-                    None if monitor is None else self._loader(val or train, shuffle=False),
+                    None if monitor is None or val is None else self._loader(val, shuffle=False),
                     ckpt_path=resume,
                     weights_only=True,
                 )
             finally:
                 heartbeat.restore()
-        self._restore(trainer)
+        self._restore(keeper.path)
         return reporter.history
 
-    def _needs(self) -> tuple[Config, Path]:
+    def _needs(self) -> tuple[Config, nn.Module, Path]:
         if self.config is None or self.criterion is None or self.folder is None:
             raise RunError(
                 "a learner with configuration, criterion and folder",
@@ -122,20 +123,17 @@ class DeepLearner:
                 where="DeepLearner.fit",
                 fix="build it with DeepLearner.from_plan",
             )
-        return self.config, self.folder
+        return self.config, self.criterion, self.folder
 
-    def _lightning_task(self, config: Config, monitor: str | None, num_images: int) -> Any:
+    def _lightning_task(self, config: Config, criterion: nn.Module, monitor: str | None, num_images: int) -> Any:
         from ringlight.optim import build_optimizer, build_schedule
         from ringlight.training.task import ClassificationTask
 
         optimizer, scheduler, training = config.optimizer, config.scheduler, config.training
         batches = -(-num_images // config.data.batch_size)
-        steps_per_epoch = -(-batches // training.accumulate_steps)
-        if self.criterion is None:
-            raise RunError("a criterion", got="none", where="DeepLearner", fix="build it with DeepLearner.from_plan")
         return ClassificationTask(
             self.module,
-            self.criterion,
+            criterion,
             classes=self.classes,
             task=self.task,
             seed=config.experiment.seed,
@@ -150,7 +148,7 @@ class DeepLearner:
                 scheduler.name,
                 built,
                 num_epochs=training.num_epochs,
-                steps_per_epoch=steps_per_epoch,
+                steps_per_epoch=-(-batches // training.accumulate_steps),
                 warmup_epochs=scheduler.warmup_epochs,
                 params=scheduler.params(),
                 mode="min" if monitor is None else monitor_mode(monitor),
@@ -158,27 +156,20 @@ class DeepLearner:
             monitor=monitor,
         )
 
-    def _trainer(self, config: Config, folder: Path, monitor: str | None, callbacks: list[Any]) -> Any:
+    def _trainer(self, config: Config, callbacks: list[Any]) -> Any:
         from lightning.pytorch import Trainer
-        from lightning.pytorch.callbacks import EMAWeightAveraging
 
-        from ringlight.training.callbacks import WholeCheckpointIO, checkpoints, early_stopping
+        from ringlight.training.checkpoints import WholeCheckpointIO
 
-        training = config.training
-        if training.ema_decay is not None:
-            callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
-        if monitor is not None and training.early_stopping_patience is not None:
-            callbacks.append(
-                early_stopping(monitor, training.early_stopping_patience, training.early_stopping_min_delta)
-            )
+        training, cuda = config.training, self.device.kind == "cuda"
         return Trainer(
-            accelerator="gpu" if self.device.kind == "cuda" else "cpu",
-            devices=[int(self.device.device.partition(":")[2])] if self.device.kind == "cuda" else 1,
+            accelerator="gpu" if cuda else "cpu",
+            devices=[int(self.device.device.partition(":")[2])] if cuda else 1,
             precision=PRECISION[training.precision],
             max_epochs=training.num_epochs,
             gradient_clip_val=training.gradient_clip_norm,
             accumulate_grad_batches=training.accumulate_steps,
-            callbacks=[*callbacks, *checkpoints(folder, monitor)],
+            callbacks=callbacks,
             plugins=[WholeCheckpointIO()],
             logger=False,
             enable_progress_bar=False,
@@ -200,22 +191,20 @@ class DeepLearner:
             shuffle=shuffle,
             augmenter=self.augmenter if shuffle else None,
             num_workers=workers,
+            pin_memory=self.device.kind == "cuda",
         )
 
-    def _restore(self, trainer: Any) -> None:
-        """Load the weights of the best checkpoint (with EMA: the averaged ones) into the module."""
+    def _restore(self, checkpoint: Path) -> None:
+        """Load the weights of a checkpoint (with EMA: the averaged ones) into the module."""
         import torch
-        from lightning.pytorch.callbacks import ModelCheckpoint
 
-        keepers = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
-        best = Path(keepers[0].best_model_path)
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         prefix = "module."
         self.module.load_state_dict(
             {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         )
-        self.weights_from = best
-        LOGGER.debug("weights of %s restored", best.name)
+        self.weights_from = checkpoint
+        LOGGER.info("trained; the weights of %s count", checkpoint.name)
 
     def predict(self, data: Dataset) -> Prediction:
         """Return raw scores, in single precision whatever the training used: that is how a bundle is served."""
@@ -228,7 +217,7 @@ class DeepLearner:
 
     def bundle(self, metrics: dict[str, Any]) -> Bundle:
         """Describe the model as a bundle; `metrics` go into it as they are."""
-        config, _ = self._needs()
+        config, _, _ = self._needs()
         return Bundle(
             architecture={
                 "name": config.model.name,
@@ -254,3 +243,18 @@ class DeepLearner:
         """Read a bundle; the learner predicts, it cannot be trained further."""
         bundle, module = read_bundle(folder)
         return cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)
+
+
+def _extras(config: Config, monitor: str | None) -> list[Any]:
+    """Return the callbacks that a configuration may ask for: averaged weights, early stopping."""
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+    from ringlight.training.callbacks import EarlyStop
+
+    training, extras = config.training, list[Any]()
+    if training.ema_decay is not None:
+        extras.append(EMAWeightAveraging(decay=training.ema_decay))
+    if monitor is not None and training.early_stopping_patience is not None:
+        patience, min_delta = training.early_stopping_patience, training.early_stopping_min_delta
+        extras.append(EarlyStop(monitor, patience=patience, min_delta=min_delta))
+    return extras

@@ -117,21 +117,23 @@ class ClassificationTask(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
         """Collect raw scores and truth."""
         logits = self.module(batch["image"])
-        self._scores.append((logits.float().cpu(), batch["target"].cpu()))
+        self._scores.append((logits.float(), batch["target"]))
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole validation part at once; averages of batch scores would not be the scores."""
-        logits = torch.cat([logits for logits, _ in self._scores])
+        scored = torch.cat([logits for logits, _ in self._scores])
         targets = torch.cat([targets for _, targets in self._scores])
-        loss = float(self.criterion(logits.to(self.device), targets.to(self.device)))
+        loss, logits = float(self.criterion(scored, targets)), scored.cpu()
         if not (np.isfinite(loss) and bool(torch.isfinite(logits).all())):
             self._refuse_loss(loss)
-        truth = targets.numpy().astype(np.int64)
+        self._scores = []
+        truth = targets.cpu().numpy().astype(np.int64)
         self.validation = Prediction([], logits.numpy(), self.classes, self.task, truth)
         metrics = classification_metrics(truth, self.validation.probabilities, self.classes, self.task)
         scores = {"loss": loss, **flatten(metrics)}
         self.epoch_metrics |= {f"val/{name}": value for name, value in scores.items()}
-        self.log_dict({f"val/{self.monitor}": scores[self.monitor]} if self.monitor else {}, batch_size=len(logits))
+        if self.monitor is not None:  # NaN where it is undefined: a validation part without examples of a class
+            self.log(f"val/{self.monitor}", scores.get(self.monitor, float("nan")), batch_size=len(logits))
 
     def on_train_epoch_end(self) -> None:
         """Step a schedule that goes by epochs or by the monitored metric."""
