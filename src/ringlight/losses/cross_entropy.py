@@ -180,7 +180,7 @@ class WeightedCrossEntropy(CrossEntropy):
 
     Examples:
         >>> WeightedCrossEntropy(2, class_counts=[30, 10]).get_params()["weights"]
-        [0.666667, 2.0]
+        [0.666666687, 2.0]
     """
 
     name: ClassVar[str] = "weighted_cross_entropy"
