@@ -244,9 +244,10 @@ def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained:
         "model.num_classes": len(dataset.classes),
         "model.pretrained": pretrained,
     }
-    # The seeds' first_batch stays as it is: what it finds depends on the first batch, not on the data set.
-    keep = {key for key, value in config.loss.params().items() if value == "first_batch"}
-    values |= {f"loss.{key}": chosen[key] for key in config.loss.params() if key in chosen and key not in keep}
+    # A word (dynamic, balanced) is a choice left to the engine; numbers stay as the user wrote them. The seeds'
+    # first_batch stays a word, too: what it finds depends on the first batch, not on the data set.
+    words = {key for key, value in config.loss.params().items() if isinstance(value, str) and value != "first_batch"}
+    values |= {f"loss.{key}": chosen[key] for key in words if isinstance(chosen.get(key), list)}
     return config.replacing(values)
 
 
