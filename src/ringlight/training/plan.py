@@ -232,6 +232,8 @@ def _check_sizes(dataset: Dataset, image_size: tuple[int, int] | None) -> None:
 
 def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained: bool, criterion: Any) -> Config:
     """Write every automatic choice into the configuration, so that it runs again as it ran."""
+    from ringlight.losses import LOSSES
+
     chosen = criterion.get_params()
     root = config.data.root
     values: dict[str, object] = {
@@ -246,7 +248,8 @@ def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained:
     }
     # A word (dynamic, balanced) is a choice left to the engine; numbers stay as the user wrote them. The seeds'
     # first_batch stays a word, too: what it finds depends on the first batch, not on the data set.
-    words = {key for key, value in config.loss.params().items() if isinstance(value, str) and value != "first_batch"}
+    asked = {part.name: part.default for part in LOSSES.parameters(config.loss.name)} | config.loss.params()
+    words = {key for key, value in asked.items() if isinstance(value, str) and value != "first_batch"}
     values |= {f"loss.{key}": chosen[key] for key in words if isinstance(chosen.get(key), list)}
     return config.replacing(values)
 
