@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +10,21 @@ import typer
 
 from ringlight.cli.render import print_json, print_table
 
-app = typer.Typer(help="Count, check, split and preview a data set.", no_args_is_help=True)
+app = typer.Typer(help="Count, check, split and preview a data set.", no_args_is_help=True, rich_markup_mode=None)
 
-Source = Annotated[str, typer.Argument(help="A recipe, a folder of images, or a CSV or Parquet table.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Configuration keys: data.label_regex=... split.strategy=...")
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A recipe, a folder of images, or a CSV or Parquet table.")
 ]
-Workspace = Annotated[Path | None, typer.Option(help="Where synthetic images are kept.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE...", help="Configuration keys: data.label_regex=... split.strategy=..."),
+]
+Workspace = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Where synthetic images are drawn (default: RINGLIGHT_WORKSPACE, else ./workspace)."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 
@@ -29,7 +38,7 @@ def stats(source: Source, overrides: Overrides = None, workspace: Workspace = No
     if json:
         print_json(found.to_dict())
         return
-    print_table(("what", "count", "share"), found.rows(), title=opened.dataset.name)
+    print_table(("what", "count", "share"), found.rows(), title=opened.title)
     for note in opened.dataset.notes:
         print(f"note: {note}")
 
@@ -39,14 +48,17 @@ def check(source: Source, overrides: Overrides = None, workspace: Workspace = No
     """Find unreadable files, missing or contradicting labels, rare classes; exit code 2 when something is wrong."""
     from ringlight.services.datasets import open_data
 
-    findings = open_data(source, overrides or [], workspace=workspace).check()
+    opened = open_data(source, overrides or [], workspace=workspace)
+    findings = opened.check()
     if json:
         print_json([finding.to_dict() for finding in findings])
     else:
         for finding in findings:
             print(f"{finding.severity}: {finding}")
-        errors = sum(finding.severity == "error" for finding in findings)
-        print(f"{errors} error(s), {len(findings) - errors} other finding(s)")
+        found = Counter(finding.severity for finding in findings)
+        counts = ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in found.items())
+        what = "records and their images" if opened.dataset.has_content else "records (labels only: no images)"
+        print(f"{opened.title}: {len(opened.dataset)} {what} checked, {counts or 'nothing found'}")
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(2)
 
@@ -56,7 +68,7 @@ def split(
     source: Source,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write id, split and group to this CSV (split.file reads it).")
+        Path | None, typer.Option(metavar="FILE", help="Write id, split and group to this CSV (split.file reads it).")
     ] = None,
     workspace: Workspace = None,
     json: Json = False,
@@ -70,13 +82,12 @@ def split(
     counts = {name: dataset.take(rows).class_counts() for name, rows in made.parts().items() if len(rows)}
     if json:
         sizes = {name: len(made.parts()[name]) for name in counts}
-        print_json(
-            {"strategy": made.strategy, "records": sizes, "class_counts": counts, "warnings": list(made.warnings)}
-        )
+        warnings = list(made.warnings)
+        print_json({"strategy": made.strategy, "records": sizes, "class_counts": counts, "warnings": warnings})
         return
     rows: list[tuple[object, ...]] = [(name, *(part[name] for part in counts.values())) for name in dataset.classes]
     rows.append(("records", *(len(made.parts()[name]) for name in counts)))
-    print_table(("class", *counts), rows, title=made.strategy)
+    print_table(("class", *counts), rows, title=f"{opened.title}, {made.strategy}")
     for warning in made.warnings:
         print(f"warning: {warning}")
     if out is not None:
@@ -87,11 +98,16 @@ def split(
 def preview(
     source: Source,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("preview.png"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The PNG to write.")] = Path("preview.png"),
     num_samples: Annotated[int, typer.Option(min=1, max=100, help="Records shown.")] = 8,
     workspace: Workspace = None,
+    json: Json = False,
 ) -> None:
     """Draw originals and augmented samples with labels and boxes."""
     from ringlight.services.datasets import open_data
 
-    print(f"written: {open_data(source, overrides or [], workspace=workspace).preview(out, num_samples)}")
+    path = open_data(source, overrides or [], workspace=workspace).preview(out, num_samples)
+    if json:
+        print_json({"written": str(path)})
+    else:
+        print(f"written: {path}")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ringlight.cli import data
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
-from ringlight.runtime import configure_logging
+from ringlight.runtime import LOGGER, configure_logging
+
+if TYPE_CHECKING:
+    from ringlight.services.runs import Run
 
 app = typer.Typer(
     name="ringlight",
@@ -20,27 +23,34 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it reads the same in a log, in a pipe and on a narrow terminal
+    epilog="Start with `ringlight doctor` and `ringlight demo`; `ringlight COMMAND --help` has examples.",
 )
 app.add_typer(data.app, name="data")
 
 Workspace = Annotated[
-    Path | None, typer.Option(help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace).")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Configuration keys: key=value ...")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Configuration keys: training.num_epochs=20 ...")
+]
 
 
 @app.callback()
 def _common(
-    context: typer.Context,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    context.obj = {"debug": debug}
-    configure_logging(int(verbose))
+    configure_logging(int(verbose or debug))
+    if not debug:
+        for handler in LOGGER.handlers:
+            if getattr(handler, "ringlight_console", False):
+                handler.addFilter(lambda record: not record.exc_info)  # a traceback is for --debug and for train.log
 
 
-@app.command()
+@app.command(short_help="Make strips, train a small model on them, judge it.")
 def demo(overrides: Overrides = None, workspace: Workspace = None, json: Json = False) -> None:
     """Make steel strips, train a small model on them, judge it: offline, in a few minutes."""
     _train("demo", overrides or [], None, workspace, json)
@@ -48,15 +58,28 @@ def demo(overrides: Overrides = None, workspace: Workspace = None, json: Json = 
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe's name; --config may name it instead.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="A recipe's name (`ringlight train` alone lists them).")
+    ] = None,
     overrides: Overrides = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file: part of a configuration, or a run's.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with this interrupted run (folder or name).")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A YAML file: part of a configuration, or a run's whole one.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run (its folder or name).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would happen; train nothing.")] = False,
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
-    """Train a recipe and judge it."""
+    """Train a recipe and judge it.
+
+    \b
+    ringlight train folder data.root=parts/ --dry-run
+    ringlight train folder data.root=parts/ model.name=resnet18 training.num_epochs=20
+    ringlight train --config RUN/config.yaml
+    ringlight train --resume RUN
+    """
     given = [*([recipe] if recipe else []), *(overrides or [])]
     if resume is not None:
         _resume(resume, given, config, workspace, json)
@@ -69,16 +92,14 @@ def train(
 
 
 def _train(recipe: str | None, overrides: list[str], config: Path | None, workspace: Path | None, json: bool) -> None:
-    from ringlight.services import runs
-
     with training_progress() as control:
+        from ringlight.services import runs  # takes seconds: the bar is there before
+
         run = runs.train(recipe, overrides, file=config, workspace=workspace, control=control)
     _report(run, json)
 
 
 def _resume(name: str, others: list[str], config: Path | None, workspace: Path | None, json: bool) -> None:
-    from ringlight.services import runs
-
     if others or config is not None:
         raise UserError(
             "--resume RUN alone",
@@ -87,18 +108,17 @@ def _resume(name: str, others: list[str], config: Path | None, workspace: Path |
             fix="a resumed run keeps its configuration; leave the rest out",
         )
     with training_progress() as control:
+        from ringlight.services import runs
+
         run = runs.resume(name, workspace=workspace, control=control)
     _report(run, json)
 
 
-def _report(run: object, json: bool) -> None:
-    from ringlight.services.runs import Run
-
-    if isinstance(run, Run):
-        if json:
-            print_json({"run": str(run.folder), **run.results})
-        else:
-            print_verdict(run.results, run.folder)
+def _report(run: Run, json: bool) -> None:
+    if json:
+        print_json({**run.results, "folder": str(run.folder)})
+    else:
+        print_verdict(run.results, run.folder)
 
 
 def _dry_run(recipe: str | None, overrides: list[str], config: Path | None, workspace: Path | None, json: bool) -> None:
@@ -108,37 +128,37 @@ def _dry_run(recipe: str | None, overrides: list[str], config: Path | None, work
     if json:
         print_json(preview.to_dict())
         return
-    print(preview.config_yaml)
+    print(preview.config_yaml.rstrip(), end="\n\n")
     print_table(("class", *preview.parts), preview.class_rows(), title="data")
     for line in preview.lines:
         print(line)
 
 
-@app.command()
+@app.command(short_help="Score images with a trained model.")
 def predict(
-    model: Annotated[str, typer.Argument(help="A bundle folder, or a run (folder or name).")],
-    paths: Annotated[list[Path], typer.Argument(help="Images.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundle folder, or a run (its folder or name).")],
+    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the model together.")] = 8,
     threshold: Annotated[float, typer.Option(help="Probability from which a multi-label class counts.")] = 0.5,
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
-    """Score images with a trained model."""
-    from ringlight.services import runs
+    """Score images with a trained model: labels, and a probability for each class."""
+    from ringlight.services.predictions import predict_files
 
-    result = runs.load_model(model, workspace=workspace, threshold=threshold).predict(
-        list(paths), batch_size=batch_size
-    )
+    result = predict_files(model, paths, batch_size=batch_size, threshold=threshold, workspace=workspace)
     rows = result.rows()
     if json:
         print_json(rows)
     else:
-        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        print_table(tuple(rows[0]), [(row["id"], row["labels"] or "-", *list(row.values())[2:]) for row in rows])
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, results.json files, or patterns.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs (folder or name), results.json files, or patterns.")
+    ],
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
@@ -176,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     common = [word for word in arguments if word in ("-v", "--verbose", "--debug")]
     arguments = common + [word for word in arguments if word not in common]
     try:
-        app(arguments)
+        app(arguments, prog_name="ringlight")
     except RinglightError as error:
         if "--debug" in common:
             raise
@@ -184,4 +204,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except SystemExit as stop:  # Typer's own way to end: help, a wrong option, typer.Exit
         return stop.code if isinstance(stop.code, int) else 0
+    # Whatever a library raises, a plant's operator gets one line; whoever mends it has --debug and the run's log.
+    except Exception as error:
+        if "--debug" in common:
+            raise
+        fail(f"internal error: {type(error).__name__}: {error}; run again with --debug and report what it prints")
+        return 1
     return 0

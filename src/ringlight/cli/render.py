@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
+from ringlight.runtime import LOGGER
 from ringlight.types import RunControl, Signal
 
-
-def console() -> Console:
-    """Return a console on standard output; made at each call so that a redirected stream is respected."""
-    return Console(soft_wrap=True, highlight=False)
+HEADLINES = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "subset_accuracy")
 
 
 def print_json(value: object) -> None:
@@ -26,20 +25,43 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print rows; numbers to the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for position, column in enumerate(columns):
-        numeric = rows and all(isinstance(row[position], int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_shown(value) for value in row))
-    console().print(table)
+    """Print rows below each other, numbers to the right.
+
+    Nothing is folded or cut, whatever the width: a line is a record also for `grep` and `less -S`.
+    """
+    if title:
+        print(title)
+    right = [bool(rows) and all(_is_number(row[position]) for row in rows) for position in range(len(columns))]
+    lines = [list(columns), *([shown(value) for value in row] for row in rows)]
+    widths = [max(cell_len(line[position]) for line in lines) for position in range(len(columns))]
+    for line in lines:
+        cells = [_padded(cell, width, end) for cell, width, end in zip(line, widths, right, strict=True)]
+        print("  ".join(cells).rstrip())
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a table shows it: three decimals (small numbers in full), `-` for nothing.
+
+    Examples:
+        >>> [shown(value) for value in (0.12345, 3, None, 2e-05, True, "12.0%")]
+        ['0.123', '3', '-', '2e-05', 'True', '12.0%']
+    """
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == "" or value.endswith("%")
+    return isinstance(value, int | float | None)
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(cell))  # an umlaut may be two characters, a Chinese sign is two columns wide
+    return space + cell if right else cell + space
 
 
 def print_verdict(results: Mapping[str, Any], folder: object) -> None:
@@ -49,12 +71,10 @@ def print_verdict(results: Mapping[str, Any], folder: object) -> None:
     rows = [(name, *(scores.get(column) for column in columns)) for name, scores in test["per_class"].items()]
     print_table(("class", *columns), rows, title=f"{results['judged_part']} part, {results['model']['name']}")
     scalars = test["scalars"]
-    shown = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "subset_accuracy")
-    headline = "  ".join(f"{name} {scalars[name]:.3f}" for name in shown if scalars.get(name) is not None)
-    console().print(headline, markup=False)
+    print("  ".join(f"{name} {shown(scalars[name])}" for name in HEADLINES if scalars.get(name) is not None))
     for note in test["notes"]:
-        console().print(f"note: {note}", markup=False)
-    console().print(f"run: {folder}", markup=False)
+        print(f"note: {note}")
+    print(f"run: {folder}")
 
 
 class _Bar:
@@ -62,7 +82,7 @@ class _Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bar = progress.add_task("training", total=None, rate="", epoch="")
+        self._bar = progress.add_task("training", total=None, rate="", epoch="preparing")
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         self._progress.update(
@@ -86,8 +106,22 @@ def training_progress() -> Iterator[RunControl | None]:
         TextColumn("{task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=terminal, transient=True) as progress:
+    with Progress(*columns, console=terminal, transient=True) as progress, _log_above_the_bar():
         yield _Bar(progress)
+
+
+@contextmanager
+def _log_above_the_bar() -> Iterator[None]:
+    """Send log lines through the bar's own standard error, which moves the bar down; else they tear it apart."""
+    consoles = [handler for handler in LOGGER.handlers if isinstance(handler, logging.StreamHandler)]
+    former = [(handler, handler.stream) for handler in consoles if getattr(handler, "ringlight_console", False)]
+    for handler, _ in former:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler, stream in former:
+            handler.setStream(stream)
 
 
 def fail(message: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringlight.config.load import recipe_names
+from ringlight.config.load import compose, recipe_names
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.checks import Finding, Statistics, check, statistics
@@ -16,9 +16,12 @@ from ringlight.data.preview import contact_sheet
 from ringlight.data.split import split_dataset, write_split
 from ringlight.errors import DataError, did_you_mean
 from ringlight.runtime import workspace_folder
-from ringlight.services.runs import configure
-from ringlight.training.plan import make_source
+from ringlight.training.plan import make_source, part_problems
 from ringlight.types import Dataset, Split
+
+TABLES = (".csv", ".parquet")
+IMAGE_FOLDERS = ("images", "train_images", "img")
+"""What folders are called that hold images of every class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class OpenedData:
 
     config: Config
     dataset: Dataset
+
+    @property
+    def title(self) -> str:
+        """The data set's name, and how it was read."""
+        return f"{self.dataset.name} ({self.config.data.source}, {self.dataset.task})"
 
     def statistics(self) -> Statistics:
         """Count records, classes, combinations, sizes, boxes."""
@@ -50,7 +58,10 @@ class OpenedData:
         """Draw originals and augmented samples with labels and boxes into the PNG `out`."""
         if not self.dataset.has_content:
             raise DataError(
-                "records with images", got="a label-only table", where=self.dataset.name, fix="add a path column"
+                "records with images",
+                got="a label-only table",
+                where=self.dataset.name,
+                fix="name the column that holds the paths: data.path_column=COLUMN",
             )
         config = self.config
         size = config.data.image_size
@@ -67,40 +78,62 @@ def open_data(source: str, overrides: Sequence[str] = (), *, workspace: Path | s
         DataError: neither a recipe nor a path, or a folder in no known form.
         Problems: a configuration mistake, a line each.
     """
-    names = recipe_names()
-    if source in names:
-        config = configure(source, overrides)
-    else:
-        recipe, settings = recognise(Path(source).expanduser(), names)
-        config = configure(recipe, [*settings, *overrides])
+    recipe, settings = source, list[str]()
+    if source not in recipe_names():
+        recipe, settings = recognise(Path(source).expanduser(), recipe_names())
+    config = compose(recipe, [*settings, *overrides], check_parts=_data_problems)
     dataset = make_source(config, workspace_folder(workspace) / "cache").load()
     return OpenedData(config, dataset)
+
+
+def _data_problems(tree: Mapping[str, Any]) -> list[str]:
+    """Check the sections that looking at data uses; the others would only load the model libraries."""
+    return part_problems({name: tree[name] for name in ("data", "augmentation") if name in tree})
 
 
 def recognise(path: Path, recipes: Sequence[str]) -> tuple[str, list[str]]:
     """Return the recipe and settings that read what lies at `path`.
 
+    A CSV or Parquet file is a table. A folder with Kaggle's columns (`ImageId...`) or Supervisely annotations holds
+    strips; one with `labels.csv`, or with a single table and no folders for classes, a table; any other, images: in its
+    `images/` when they lie nowhere else, else a folder per class.
+
     Raises:
         DataError: nothing is there.
     """
-    if path.is_file() and path.suffix.lower() in (".csv", ".parquet"):
-        return "table", [f"data.root={_quoted(path.parent)}", f"data.file={_quoted(path.name)}"]
+    if path.is_file() and path.suffix.lower() in TABLES:
+        return "table", [*_root(path.parent), f"data.file={path.name}"]
     if not path.is_dir():
         raise DataError(
             "a recipe, a folder of images, or a CSV or Parquet table",
             got=f"`{path}`",
             where="SOURCE",
-            fix=did_you_mean(str(path), recipes),
+            fix=f"check the path; of the recipes, {did_you_mean(str(path), recipes)}",
         )
-    root = [f"data.root={_quoted(path)}"]
-    if (path / "train.csv").is_file() or (path / "annotations").is_dir():
-        return "severstal", root
-    if (path / "labels.csv").is_file():
-        return "table", [*root, "data.file=labels.csv"]
-    return "folder", root
+    tables = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix.lower() in TABLES)
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if any(_names_image_ids(table) for table in tables) or _has_annotations(path):
+        return "severstal", _root(path)
+    labels = [table for table in tables if table.stem == "labels"] or (tables if len(folders) < 2 else [])
+    if len(labels) == 1:
+        return "table", [*_root(path), f"data.file={labels[0].name}"]
+    shared = [folder for folder in folders if folder.name in IMAGE_FOLDERS]
+    others = {folder.name for folder in folders} - {"annotations", "labels", "masks"}
+    return "folder", _root(shared[0] if len(shared) == 1 and others == {shared[0].name} else path)
 
 
-def _quoted(value: Any) -> str:
-    """Quote a path for an override, whose grammar reads spaces, commas and braces."""
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
+def _names_image_ids(table: Path) -> bool:
+    """Whether a CSV starts with one of Kaggle's columns `ImageId` and `ImageId_ClassId`."""
+    if table.suffix.lower() != ".csv":
+        return False
+    with table.open(encoding="utf-8-sig", errors="replace") as stream:
+        return stream.readline().lstrip('"').startswith("ImageId")
+
+
+def _has_annotations(path: Path) -> bool:
+    return any(next((path / name).glob("*.json"), None) for name in ("annotations", "ann"))
+
+
+def _root(folder: Path) -> list[str]:
+    """Name the folder in quotes, so that one that is called `null` or is itself in quotes keeps its name."""
+    return [f"data.root='{folder}'"]

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringlight.errors import RinglightError
+from ringlight.files import unwritable
 from ringlight.runtime import choose_device, cpu_count, package_versions, workspace_folder
 
 MIN_FREE_GIB = 2.0
+MIN_MEMORY_GIB = 1.0
 FAMILIES = ("convnext_tiny_cbam", "resnet18", "efficientnet_b0", "mobilenetv4_conv_small")
 IMPORTS = (
     "torch", "torchvision", "timm", "lightning", "hydra", "pydantic", "sklearn", "iterstrat", "pyarrow", "safetensors",
@@ -82,6 +84,13 @@ def _memory() -> str:
     import torch
 
     memory = psutil.virtual_memory()
+    if memory.available < MIN_MEMORY_GIB * 2**30:
+        raise _FaultError(
+            f"{MIN_MEMORY_GIB:.0f} GiB of free memory",
+            got=f"{memory.available / 2**30:.1f} GiB",
+            where="this machine",
+            fix="end other programs, or train with a smaller data.batch_size",
+        )
     text = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
@@ -179,7 +188,8 @@ def _recipes() -> str:
 
 
 def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
+    """Return the folder itself, or the nearest one above it: the doctor creates nothing."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _disk(workspace: Path) -> str:
@@ -192,6 +202,9 @@ def _disk(workspace: Path) -> str:
 
 
 def _writable(workspace: Path) -> str:
-    with tempfile.TemporaryFile(dir=_existing(workspace)) as stream:
-        stream.write(b"ringlight")
+    try:
+        with tempfile.TemporaryFile(dir=_existing(workspace)) as stream:
+            stream.write(b"ringlight")
+    except OSError as error:
+        raise unwritable(workspace, error) from error
     return f"{workspace} can be written"

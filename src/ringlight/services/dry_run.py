@@ -18,6 +18,7 @@ from ringlight.training.results import data_card, model_card, split_card
 class DryRun:
     """The plan of a run that was not started."""
 
+    config: dict[str, Any]
     config_yaml: str
     model: dict[str, Any]
     data: dict[str, Any]
@@ -38,7 +39,7 @@ class DryRun:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
-            "config": self.config_yaml,
+            "config": self.config,
             "model": self.model,
             "dataset": self.data,
             "split": self.split,
@@ -60,6 +61,7 @@ def dry_run(
     """
     made = plan(configure(recipe, overrides, file=file), workspace)
     return DryRun(
+        made.config.model_dump(mode="json"),
         to_yaml(made.config),
         model_card(made),
         data_card(made.dataset),
@@ -76,7 +78,7 @@ def _lines(made: Plan, workspace: Path) -> list[str]:
         f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.dataset.fingerprint[:12]}",
         f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters; {made.weights.note}",
         f"device: {made.device.device} ({made.device.reason}), precision {config.training.precision}",
-        f"would train up to {config.training.num_epochs} epochs of {steps} steps",
+        f"would train up to {config.training.num_epochs} epochs, each {steps} step(s) of {config.data.batch_size} images",
         f"would write a folder in {workspace / 'runs'}",
-        *(f"note: {note}" for note in made.notes),
+        *(f"note: {note}" for note in made.notes if note != made.weights.note),
     ]

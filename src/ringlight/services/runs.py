@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +16,9 @@ from typing import Any
 from ringlight.config.load import compose, read_config, to_yaml
 from ringlight.config.schema import Config
 from ringlight.data.split import write_split
-from ringlight.errors import InterruptedRunError, RinglightError, RunError
+from ringlight.errors import BundleError, InterruptedRunError, RinglightError, RunError, WorkspaceError
 from ringlight.files import unwritable, write_json, write_text
+from ringlight.inference.bundle import INDEX
 from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
     LOGGER,
@@ -32,6 +35,8 @@ from ringlight.training.trackers import QuietControl, TensorBoardTracker, Tracke
 from ringlight.types import RunControl, Tracker
 
 MANIFEST = "manifest.json"
+REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What a disk answers that is full, read-only, forbidden or broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,12 @@ def train(
     root = workspace_folder(workspace)
     made = plan(configure(recipe, overrides, file=file), root)
     folder = new_run_folder(root, made.config.experiment.name or made.config.recipe or "run")
-    write_text(folder / "config.yaml", to_yaml(made.config))
-    write_split(made.split, made.dataset, folder / "split.csv")
+    try:
+        write_text(folder / "config.yaml", to_yaml(made.config))
+        write_split(made.split, made.dataset, folder / "split.csv")
+    except WorkspaceError:
+        shutil.rmtree(folder, ignore_errors=True)  # it is no run yet: nothing could find or resume it
+        raise
     return _execute(made, folder, None, control, trackers)
 
 
@@ -102,7 +111,9 @@ def resume(
         raise RunError(
             "an interrupted run", got="a completed one", where=str(folder), fix="start a new one with ringlight train"
         )
-    made = plan(read_config(folder / "config.yaml"), workspace)
+    # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
+    home = folder.absolute().parent
+    made = plan(read_config(folder / "config.yaml"), home.parent if home.name == "runs" else workspace)
     if manifest.get("dataset_fingerprint") != made.dataset.fingerprint:
         raise RunError(
             f"the data of the run (fingerprint {str(manifest.get('dataset_fingerprint'))[:12]})",
@@ -142,11 +153,21 @@ def _status(made: Plan, folder: Path, tracker: Tracker) -> Iterator[None]:
     say("running")
     try:
         yield
-    except (InterruptedRunError, KeyboardInterrupt) as error:
-        say("interrupted", str(error) or "Ctrl-C")
+    except InterruptedRunError as error:
+        _try_to_say(say, str(error), "interrupted")
         raise
+    except KeyboardInterrupt as error:  # outside the epochs: while the model is judged or the results are written
+        _try_to_say(say, "Ctrl-C", "interrupted")
+        raise InterruptedRunError(
+            "a run to its end", got="Ctrl-C", where=str(folder), fix=f"go on with ringlight train --resume {folder}"
+        ) from error
     except OSError as error:
-        raise unwritable(folder, error) from error
+        LOGGER.debug("the run failed", exc_info=True)
+        wrapped = unwritable(folder, error) if error.errno in REFUSED_WRITES else None
+        _try_to_say(say, str(wrapped or f"{type(error).__name__}: {error}"))
+        if wrapped is None:
+            raise
+        raise wrapped from error
     except RinglightError as error:
         LOGGER.debug("the run failed", exc_info=True)
         _try_to_say(say, str(error))
@@ -158,11 +179,11 @@ def _status(made: Plan, folder: Path, tracker: Tracker) -> Iterator[None]:
     say("completed")
 
 
-def _try_to_say(say: Any, error: str) -> None:
+def _try_to_say(say: Callable[[str, str], None], error: str, status: str = "failed") -> None:
     try:
-        say("failed", error)
-    except RinglightError as second:  # a full disk: the first error is the one to report
-        LOGGER.debug("could not mark the run as failed: %s", second)
+        say(status, error)
+    except (RinglightError, OSError) as second:  # a full disk: the first error is the one to report
+        LOGGER.debug("could not mark the run as %s: %s", status, second)
 
 
 def _manifest(made: Plan, status: str, error: str | None) -> dict[str, Any]:
@@ -192,15 +213,19 @@ def find_run(run: Path | str, workspace: Path | str | None = None) -> Path:
     if (path / MANIFEST).is_file():
         return path
     runs = workspace_folder(workspace) / "runs"
-    found = sorted(folder for folder in runs.glob(f"{glob.escape(str(run))}*") if (folder / MANIFEST).is_file())
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(folder.name for folder in found[:5])
+    known = sorted(manifest.parent for manifest in runs.glob(f"*/{MANIFEST}"))
+    found = [folder for folder in known if str(run) and folder.name.startswith(str(run))]
+    exact = [folder for folder in found if folder.name == str(run)]
+    if len(found) == 1 or exact:
+        return (exact or found)[0]
+    listed = [folder.name for folder in (found or known)[-5:]]
     raise RunError(
         "a run folder, or the beginning of the name of one run",
-        got=f"`{run}`, which names {len(found)}{': ' + names if found else ''}",
+        got=f"`{run}`, which names {len(found)}",
         where=str(runs),
-        fix="list the folder and name one of its runs",
+        fix=f"name one of them, such as {', '.join(listed)}"
+        if listed
+        else "there is no run yet: start with ringlight train",
     )
 
 
@@ -212,7 +237,15 @@ def load_model(model: Path | str, *, workspace: Path | str | None = None, thresh
         RunError: there is no such run.
     """
     path = Path(model).expanduser()
-    return Predictor.from_path(path if path.exists() else find_run(model, workspace), threshold=threshold)
+    folder = path if path.exists() else find_run(model, workspace)
+    if (folder / MANIFEST).is_file() and not (folder / "bundle" / INDEX).is_file():
+        raise BundleError(
+            "a finished run, which has a model",
+            got=f"one that is {read_manifest(folder).get('status')}",
+            where=str(folder),
+            fix=f"finish it with ringlight train --resume {folder}",
+        )
+    return Predictor.from_path(folder, threshold=threshold)
 
 
 def compare_runs(runs: Sequence[str], *, workspace: Path | str | None = None) -> Comparison:
