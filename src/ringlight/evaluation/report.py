@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Any
 
 HEADLINES = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "subset_accuracy", "auroc", "ap")
 CLASS_COLUMNS = ("precision", "recall", "f1", "auroc", "ap", "support")
@@ -103,8 +99,8 @@ def _picture(name: str, data: bytes, description: str) -> str:
     )
 
 
-def run_report(results: Mapping[str, Any], figures: Mapping[str, Figure]) -> Report:
-    """Make the report of a run from its results (schema version 1) and its figures by name."""
+def run_report(results: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Report:
+    """Make the report of a run from its results (schema version 1) and its pictures, PNG bytes by name."""
     test, part = results["test"], results["judged_part"]
     described = {
         "confusion": f"Confusion matrix of the {part} part: rows are the truth, columns the prediction.",
@@ -122,7 +118,7 @@ def run_report(results: Mapping[str, Any], figures: Mapping[str, Figure]) -> Rep
             Table("Configuration", ("key", "value"), tuple(sorted(results["hyper_parameters"].items()))),
         ),
         notes=(*test["notes"], *results["notes"]),
-        pictures={name: (_png(figure), described.get(name, name)) for name, figure in figures.items()},
+        pictures={name: (data, described.get(name, name)) for name, data in pictures.items()},
     )
 
 
@@ -154,9 +150,3 @@ def _split_table(results: Mapping[str, Any]) -> Table:
     ]
     rows.append(("records", *(part["num_records"] for part in parts.values())))
     return Table(f"Split: {results['split']['strategy']}", ("class", *parts), tuple(rows))
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return stream.getvalue()

@@ -12,7 +12,7 @@ from ringlight.evaluation.metrics import flatten
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import determinism, environment
-from ringlight.training.judge import Verdict, judge, pictures, write_figures, write_predictions
+from ringlight.training.judge import Verdict, judge, pictures, write_figures, write_predictions, write_report
 from ringlight.training.learner import DeepLearner
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
@@ -47,6 +47,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     write_figures(plan, verdict, history, folder / "figures", tracker)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict()), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in flatten(verdict.metrics).items()}, len(history.rows))
+    write_report(values, folder)
     write_json(folder / "results.json", values)
     return Outcome(values, verdict)
 

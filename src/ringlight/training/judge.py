@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from ringlight.data.preprocess import fit_size, read_image
 from ringlight.errors import DataError
 from ringlight.evaluation.metrics import Metrics, classification_metrics
 from ringlight.evaluation.plots import confusion_figure, history_figure, sample_figure
-from ringlight.files import whole_file
+from ringlight.evaluation.report import run_report
+from ringlight.files import whole_file, write_json, write_text
 from ringlight.types import History, Learner, Prediction, Tracker
 
 if TYPE_CHECKING:
@@ -78,6 +80,14 @@ def write_figures(plan: Plan, verdict: Verdict, history: History, folder: Path, 
         with whole_file(folder / f"{name}.png") as part:
             figure.savefig(part, format="png", dpi=120)
         tracker.log_figure(f"{verdict.part}/{name}", figure, len(history.rows))
+
+
+def write_report(results: Mapping[str, Any], folder: Path) -> None:
+    """Write `report.html` and `report.json` of a run from its results and the pictures in its folder."""
+    pictures = {path.stem: path.read_bytes() for path in sorted((folder / "figures").glob("*.png"))}
+    report = run_report(results, pictures)
+    write_json(folder / "report.json", report.to_dict())
+    write_text(folder / "report.html", report.to_html())
 
 
 def pictures(plan: Plan, prediction: Prediction, part: str) -> dict[str, Figure]:
