@@ -1,4 +1,4 @@
-"""A run from a recipe to its folder: what is there, what it says, and that the saved model gives the run's own scores."""
+"""A run from a recipe to its folder: what is there, what it says; the saved model gives the run's own scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from ringlight.services.runs import Run
 def test_the_folder_holds_what_the_reference_lists_and_no_litter(finished: Run) -> None:
     names = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
     fixed = {
-        "config.yaml", "split.csv", "manifest.json", "train.log", "history.csv", "results.json", "predictions.parquet", "report.html", "report.json",
+        "config.yaml", "split.csv", "manifest.json", "train.log", "history.csv", "results.json", "predictions.parquet",
+        "report.html", "report.json",
         "figures/confusion.png", "figures/history.png", "figures/samples.png", "bundle/bundle.json",
         "bundle/model.safetensors", "checkpoints/last.ckpt",
     }  # fmt: skip
