@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a page shows, in order: sentences, tables, pictures (name -> PNG bytes and a description), notes."""
+    """What a page shows, in order: sentences, tables, pictures (name -> PNG bytes, description), notes, appendix."""
 
     title: str
     subtitle: str
@@ -46,6 +46,7 @@ class Report:
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
     pictures: Mapping[str, tuple[bytes, str]] = field(default_factory=dict)
+    appendix: tuple[Table, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content without the pictures' bytes, for `report.json`."""
@@ -55,7 +56,7 @@ class Report:
             "sentences": list(self.sentences),
             "tables": [
                 {"title": table.title, "columns": list(table.columns), "rows": [list(row) for row in table.rows]}
-                for table in self.tables
+                for table in (*self.tables, *self.appendix)
             ],
             "notes": list(self.notes),
             "pictures": {name: description for name, (_, description) in self.pictures.items()},
@@ -70,6 +71,7 @@ class Report:
         if self.notes:
             items = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
             parts.append(f"<h2>Notes</h2><ul>{items}</ul>")
+        parts += [_table(table) for table in self.appendix]
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -115,8 +117,8 @@ def run_report(results: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Rep
             Table("Scores", ("metric", part), tuple(_headlines(test["scalars"]))),
             Table("Classes", ("class", *CLASS_COLUMNS), tuple(_classes(test["per_class"]))),
             _split_table(results),
-            Table("Configuration", ("key", "value"), tuple(sorted(results["hyper_parameters"].items()))),
         ),
+        appendix=(Table("Configuration", ("key", "value"), tuple(_settings(results["hyper_parameters"]))),),
         notes=(*test["notes"], *results["notes"]),
         pictures={name: (data, described.get(name, name)) for name, data in pictures.items()},
     )
@@ -141,6 +143,11 @@ def _headlines(scalars: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _classes(per_class: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     return [(name, *(row.get(column) for column in CLASS_COLUMNS)) for name, row in per_class.items()]
+
+
+def _settings(parameters: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return settings as they are written: a weight decay of 0.0001 is not 0.000."""
+    return [(key, None if value is None else f"{value}") for key, value in sorted(parameters.items())]
 
 
 def _split_table(results: Mapping[str, Any]) -> Table:

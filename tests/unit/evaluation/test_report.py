@@ -99,3 +99,11 @@ def test_an_empty_report_is_a_page() -> None:
     page = Report("t", "s", (), (Table("empty", ("a",), ()),)).to_html()
     assert page.startswith("<!doctype html>")
     assert Page(page).text.splitlines()[0] == "t"
+
+
+def test_settings_stand_as_they_were_written(results: dict[str, object]) -> None:
+    """The page once showed a weight decay of 0.0001 as 0.000."""
+    results["hyper_parameters"] = {"optimizer.weight_decay": 0.0001, "training.ema_decay": None}
+    text = run_report(results, {}).to_html()
+    assert "<td>optimizer.weight_decay</td><td>0.0001</td>" in text
+    assert "<td>training.ema_decay</td><td>-</td>" in text
