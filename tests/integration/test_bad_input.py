@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -137,9 +140,9 @@ def test_a_label_row_without_its_image_and_an_unknown_class_are_named(
     (line,) = refused("train", "severstal", f"data.root={root}")
     assert "gone.jpg" in line
     assert "data.missing=skip" in line
-    table.write_text("ImageId,ClassId,EncodedPixels\na.jpg,9,1 5\n")
+    table.write_text("ImageId,ClassId,EncodedPixels\na.jpg,1,1 5\na.jpg,9,1 5\n")
     (line,) = refused("train", "severstal", f"data.root={root}")
-    assert "9" in line
+    assert line == "train.csv: row 3: expected a class id from 1 to 4, got `9`; correct the row"
 
 
 def test_nan_in_a_table_names_file_and_row(refused: Refused, tmp_path: Path, make_image: Callable[..., Path]) -> None:
@@ -147,7 +150,9 @@ def test_nan_in_a_table_names_file_and_row(refused: Refused, tmp_path: Path, mak
         make_image(tmp_path / "t" / f"{index}.png")
     (tmp_path / "t" / "labels.csv").write_text("path,scratch,pore\n0.png,1,0\n1.png,NaN,1\n2.png,0,1\n")
     lines = refused("train", "table", f"data.root={tmp_path / 't'}", "data.file=labels.csv", *FAST)
-    assert any("labels.csv" in line and "3" in line for line in lines)
+    assert lines == [
+        "labels.csv: row 3, column `scratch`: expected 0 or 1, got an empty cell; correct the cell or remove the row"
+    ]
 
 
 def test_images_of_many_sizes_ask_for_an_image_size(
@@ -168,15 +173,126 @@ def test_trained_weights_that_are_not_there_are_listed(refused: Refused, tile_fo
     assert "RINGLIGHT_ALLOW_DOWNLOADS=1" in line
 
 
-def test_an_unwritable_workspace_is_refused(
+def test_an_unwritable_workspace_is_refused_in_one_line(
     tmp_path: Path, tile_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, not a folder")
     assert main(["train", "folder", f"data.root={tile_folder}", *FAST, "--workspace", str(blocked)]) == 2
-    err = capsys.readouterr().err.splitlines()
-    assert "expected a place that can be written" in err[-1]
-    assert "--workspace FOLDER" in err[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected a place that can be written" in line
+    assert "--workspace FOLDER" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.num_epochs=0", "training.num_epochs: expected a number greater than or equal to 1, got 0"),
+        ("data.image_size=[32]", "data.image_size: expected"),
+        ("optimizer.lr=fast", "optimizer.lr: expected a valid number"),
+        ("loss.name=focal_loss loss.gamma=two", "loss.gamma: expected"),
+        ("loss.name=focal_loss loss.alpha=[1,2]", "loss.alpha: expected"),
+        ("augmentation.rotation={degrees:wide}", "rotation"),
+        ("split.strategy=90_10", "split.strategy: expected"),
+        ("experiment.name=a/b", "experiment.name: expected"),
+        ("training.device=tpu", "training.device: expected"),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_one_line(
+    refused: Refused, tile_folder: Path, override: str, expected: str
+) -> None:
+    (line,) = refused("train", "folder", f"data.root={tile_folder}", *FAST, *override.split())
+    assert expected in line
+    assert ", got " in line
+    assert "; " in line
+
+
+def test_a_folder_of_text_and_a_table_of_unknown_columns_say_what_is_there(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "notes" / "ok").mkdir(parents=True)
+    (tmp_path / "notes" / "ok" / "a.txt").write_text("not an image")
+    (line,) = refused("train", "folder", f"data.root={tmp_path / 'notes'}", *FAST)
+    assert "expected" in line
+    (tmp_path / "notes" / "labels.csv").write_text("file,label\n")
+    (line,) = refused("train", "table", f"data.root={tmp_path / 'notes'}", "data.file=labels.csv", *FAST)
+    assert "labels.csv" in line
+
+
+def test_an_image_with_no_or_two_labels_is_named_in_a_table_of_one_label_each(
+    refused: Refused, tmp_path: Path, make_image: Callable[..., Path]
+) -> None:
+    for index in range(3):
+        make_image(tmp_path / "t" / f"{index}.png")
+    (tmp_path / "t" / "labels.csv").write_text("path,scratch,pore\n0.png,1,0\n1.png,1,1\n2.png,0,0\n")
+    lines = refused(
+        "train", "table", f"data.root={tmp_path / 't'}", "data.file=labels.csv", "data.task=multiclass", *FAST
+    )
+    assert len(lines) == 2
+    assert "row 3" in lines[0]
+    assert "row 4" in lines[1]
+
+
+@pytest.mark.parametrize("written", ["config.yaml", "split.csv"])
+def test_a_disk_that_is_full_before_the_run_stands_leaves_no_folder(
+    refused: Refused, tile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """A folder with half of its files can neither be resumed nor compared."""
+    fill_the_disk(monkeypatch, written)
+    workspace = tmp_path / "disk"
+    assert main(["train", "folder", f"data.root={tile_folder}", *FAST, "--workspace", str(workspace)]) == 2
+    assert list((workspace / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("written", ["predictions.parquet", "model.safetensors", "bundle.json", "results.json"])
+def test_a_disk_that_fills_while_results_are_written_leaves_no_half_file_and_can_be_resumed(
+    tile_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    written: str,
+) -> None:
+    workspace = tmp_path / "disk"
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, written)
+        assert main(["train", "folder", f"data.root={tile_folder}", *FAST, "--workspace", str(workspace)]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert written in line
+    assert line.endswith("expected room on the disk, got No space left on device; free some space and run again")
+    (folder,) = (workspace / "runs").iterdir()
+    assert not [path for path in folder.rglob("*") if path.name.endswith(".part") or path.name == written]
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
+    if written != "results.json":  # it comes last: by then there is a model
+        assert main(["predict", str(folder), str(tile_folder)]) == 2
+        assert "expected a finished run, which has a model, got one that is failed" in capsys.readouterr().err
+    assert main(["train", "--resume", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(folder)
+
+
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """Let the disk be full when the file of that name is brought to it."""
+    sync = os.fsync
+    wanted = f".{written}."
+
+    def full(handle: int) -> None:
+        if wanted in str(Path(f"/proc/self/fd/{handle}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+def test_data_that_is_gone_when_a_run_is_resumed_is_named(
+    refused: Refused, tile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, "results.json")
+        assert main(["train", "folder", f"data.root={tile_folder}", *FAST, "--workspace", str(tmp_path / "w")]) == 2
+    (folder,) = (tmp_path / "w" / "runs").iterdir()
+    (tile_folder / "dark" / "dark_0.png").unlink()
+    line = refused("train", "--resume", str(folder))[-1]
+    assert "expected the data of the run (fingerprint" in line
+    shutil.rmtree(tile_folder)
+    line = refused("train", "--resume", str(folder))[-1]
+    assert f"{tile_folder}: expected a folder, got nothing there" in line
 
 
 def test_a_resumed_run_takes_no_other_arguments(refused: Refused) -> None:

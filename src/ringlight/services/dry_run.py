@@ -78,7 +78,7 @@ def _lines(made: Plan, workspace: Path) -> list[str]:
         f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.dataset.fingerprint[:12]}",
         f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters; {made.weights.note}",
         f"device: {made.device.device} ({made.device.reason}), precision {config.training.precision}",
-        f"would train up to {config.training.num_epochs} epochs, each {steps} step(s) of {config.data.batch_size} images",
+        f"would train up to {config.training.num_epochs} epochs of {steps} step(s) of {config.data.batch_size} images",
         f"would write a folder in {workspace / 'runs'}",
         *(f"note: {note}" for note in made.notes if note != made.weights.note),
     ]
