@@ -51,18 +51,23 @@ class Reporter(Callback):
         self._num_epochs = num_epochs
         self._started = time.perf_counter()
         self._first_epoch = 0
+        self._rate = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock that the expected end is told from."""
         self._started = time.perf_counter()
         self._first_epoch = trainer.current_epoch
 
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Note the learning rate that the step uses; afterwards a step-wise schedule has already moved on."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row; it holds no times, so that equal runs have equal histories."""
         if not isinstance(pl_module, ClassificationTask):
             raise TypeError(f"Reporter follows a ClassificationTask, not a {type(pl_module).__name__}")
         epoch = trainer.current_epoch
-        row = {"epoch": epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"], "train/loss": pl_module.train_loss}
+        row = {"epoch": epoch, "lr": self._rate, "train/loss": pl_module.train_loss}
         row |= pl_module.epoch_metrics
         self.history.rows = [earlier for earlier in self.history.rows if earlier["epoch"] < epoch] + [row]
         self._tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, epoch)

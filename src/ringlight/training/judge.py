@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from ringlight.training.plan import Plan
 
+THRESHOLD = 0.5
+"""A multi-label record is given each class with at least this probability."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -52,7 +55,7 @@ def score(prediction: Prediction) -> Metrics:
     if prediction.targets is None:
         raise DataError("labelled records", got="none with a label", where="judge", fix="label them first")
     return classification_metrics(
-        prediction.targets, prediction.probabilities, prediction.classes, prediction.task, threshold=0.5
+        prediction.targets, prediction.probabilities, prediction.classes, prediction.task, threshold=THRESHOLD
     )
 
 
@@ -115,4 +118,9 @@ def _caption(prediction: Prediction, row: int) -> str:
     true = [int(truth)] if np.ndim(truth) == 0 else [int(column) for column in np.flatnonzero(truth)]
     names = ", ".join(prediction.classes[column] for column in true) or "none"
     top = int(probabilities.argmax())
-    return f"truth: {names}\n{prediction.classes[top]} {probabilities[top]:.2f}"
+    best = f"{prediction.classes[top]} {probabilities[top]:.2f}"
+    if prediction.task == "multiclass":
+        return f"truth: {names}\npredicted: {best}"
+    chosen = np.flatnonzero(probabilities >= THRESHOLD)
+    found = ", ".join(f"{prediction.classes[column]} {probabilities[column]:.2f}" for column in chosen)
+    return f"truth: {names}\npredicted: {found or f'none (highest: {best})'}"
