@@ -28,7 +28,7 @@ Workspace = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 
-@app.command()
+@app.command(short_help="Count records, classes, sizes and boxes.")
 def stats(source: Source, overrides: Overrides = None, workspace: Workspace = None, json: Json = False) -> None:
     """Count records, classes, label combinations, image sizes and boxes."""
     from ringlight.services.datasets import open_data
@@ -43,7 +43,7 @@ def stats(source: Source, overrides: Overrides = None, workspace: Workspace = No
         print(f"note: {note}")
 
 
-@app.command()
+@app.command(short_help="Find what cannot be used; exit code 2 when there is any.")
 def check(source: Source, overrides: Overrides = None, workspace: Workspace = None, json: Json = False) -> None:
     """Find unreadable files, missing or contradicting labels, rare classes; exit code 2 when something is wrong."""
     from ringlight.services.datasets import open_data
@@ -63,7 +63,7 @@ def check(source: Source, overrides: Overrides = None, workspace: Workspace = No
         raise typer.Exit(2)
 
 
-@app.command()
+@app.command(short_help="Split into train, validation and test.")
 def split(
     source: Source,
     overrides: Overrides = None,

@@ -208,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in common:
             raise
-        fail(f"internal error: {type(error).__name__}: {error}; run again with --debug and report what it prints")
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        fail(f"internal error: {told}; run again with --debug and report what it prints")
         return 1
     return 0
