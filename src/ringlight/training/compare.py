@@ -17,7 +17,7 @@ HEADLINES = ("macro_f1", "micro_f1", "balanced_accuracy", "accuracy", "subset_ac
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A table of runs: one row a run, best `macro_f1` first; `notes` says what makes rows not comparable."""
+    """A table of runs: one row a run, the best in the first score first; `notes` says what makes rows not comparable."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -103,8 +103,11 @@ def compare_results(results: Sequence[Mapping[str, Any]]) -> Comparison:
         )
         for run in results
     ]
-    ranked = sorted(rows, key=lambda row: -(row[3 + len(differing)] or 0.0))
-    return Comparison(("run", "model", "loss", *differing, *metrics), tuple(ranked), tuple(_warnings(results)))
+    columns = ("run", "model", "loss", *differing, *metrics)
+    if metrics:
+        score = columns.index(metrics[0], 3 + len(differing))
+        rows.sort(key=lambda row: (row[score] is None, -(row[score] or 0.0)))
+    return Comparison(columns, tuple(rows), tuple(_warnings(results)))
 
 
 def _differing_settings(results: Sequence[Mapping[str, Any]]) -> list[str]:

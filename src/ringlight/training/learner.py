@@ -64,6 +64,7 @@ class DeepLearner:
         self.on_epoch = on_epoch or _ignore
         self.weights_from: Path | None = None
         self.fingerprint = ""
+        self._origin: Bundle | None = None
 
     @classmethod
     def from_plan(cls, plan: Plan, folder: Path, on_epoch: Callable[[History, Prediction | None], None]) -> Self:
@@ -100,12 +101,13 @@ class DeepLearner:
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, config.data.batch_size)
         keeper = Keeper(folder, monitor)
+        loader = self._loader(train, shuffle=True)
         with quiet_libraries():
             trainer = self._trainer(config, [reporter, heartbeat, keeper, *_extras(config, monitor)])
             try:
                 trainer.fit(
-                    self._lightning_task(config, criterion, monitor, len(train)),
-                    self._loader(train, shuffle=True),
+                    self._lightning_task(config, criterion, monitor, len(loader)),
+                    loader,
                     None if monitor is None or val is None else self._loader(val, shuffle=False),
                     ckpt_path=resume,
                     weights_only=True,
@@ -125,12 +127,11 @@ class DeepLearner:
             )
         return self.config, self.criterion, self.folder
 
-    def _lightning_task(self, config: Config, criterion: nn.Module, monitor: str | None, num_images: int) -> Any:
+    def _lightning_task(self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int) -> Any:
         from ringlight.optim import build_optimizer, build_schedule
         from ringlight.training.task import ClassificationTask
 
         optimizer, scheduler, training = config.optimizer, config.scheduler, config.training
-        batches = -(-num_images // config.data.batch_size)
         return ClassificationTask(
             self.module,
             criterion,
@@ -148,7 +149,7 @@ class DeepLearner:
                 scheduler.name,
                 built,
                 num_epochs=training.num_epochs,
-                steps_per_epoch=-(-batches // training.accumulate_steps),
+                steps_per_epoch=-(-num_batches // training.accumulate_steps),
                 warmup_epochs=scheduler.warmup_epochs,
                 params=scheduler.params(),
                 mode="min" if monitor is None else monitor_mode(monitor),
@@ -183,6 +184,10 @@ class DeepLearner:
         if self.config is not None:
             seed, batch_size = self.config.experiment.seed, self.config.data.batch_size
             workers = int(self.config.data.num_workers) if self.config.data.num_workers != "auto" else 0
+        # Batch normalisation cannot learn from a single image: each epoch leaves another one out instead.
+        alone = shuffle and batch_size > 1 and len(data) % batch_size == 1 and len(data) > 1
+        if alone:
+            LOGGER.info("every epoch leaves one image out, each another: alone in the last batch it teaches nothing")
         return make_loader(
             data,
             self.spec,
@@ -191,6 +196,7 @@ class DeepLearner:
             shuffle=shuffle,
             augmenter=self.augmenter if shuffle else None,
             num_workers=workers,
+            drop_last=alone,
             pin_memory=self.device.kind == "cuda",
         )
 
@@ -216,7 +222,9 @@ class DeepLearner:
         return Prediction(data.ids, np.concatenate(parts), self.classes, self.task, data.targets())
 
     def bundle(self, metrics: dict[str, Any]) -> Bundle:
-        """Describe the model as a bundle; `metrics` go into it as they are."""
+        """Describe the model as a bundle, `metrics` as they are; a loaded model as it was described."""
+        if self._origin is not None:
+            return self._origin
         config, _, _ = self._needs()
         return Bundle(
             architecture={
@@ -242,7 +250,9 @@ class DeepLearner:
     def load(cls, folder: Path) -> Self:
         """Read a bundle; the learner predicts, it cannot be trained further."""
         bundle, module = read_bundle(folder)
-        return cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)
+        learner = cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)
+        learner._origin = bundle
+        return learner
 
 
 def _extras(config: Config, monitor: str | None) -> list[Any]:

@@ -20,8 +20,9 @@ from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.task import ClassificationTask
 
 TILES = (
-    "data.image_size=16",
+    "data.image_size=32",
     "data.batch_size=4",
+    "data.num_workers=0",
     "model.name=resnet10t",
     "model.pretrained=false",
     "training.num_epochs=2",

@@ -154,7 +154,7 @@ def no_signal_left() -> Any:
 def test_ctrl_c_and_a_request_to_end_stop_a_run_and_leave_no_handler(
     make_task: MakeTask, run_trainer: Any, part: Any, signals: list[signal.Signals], reason: str
 ) -> None:
-    """The second Ctrl-C was a KeyboardInterrupt, which Lightning turns into an exit that nobody could mark the run by."""
+    """The second Ctrl-C was a KeyboardInterrupt: Lightning turns it into an exit that nobody could mark the run by."""
 
     def press() -> None:
         for number in signals:

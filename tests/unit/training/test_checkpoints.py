@@ -1,4 +1,4 @@
-"""Checkpoints: the best under its name, the last to go on from, whole on a full disk, right after a resume or a move."""
+"""Checkpoints: the best under its name, the last to go on from; whole on a full disk, right after resume and move."""
 
 from __future__ import annotations
 
