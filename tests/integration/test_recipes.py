@@ -1,0 +1,82 @@
+"""Every shipped recipe trains, with its own model and loss, on fake data of its format; one epoch at a tiny size."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringlight as rl
+from ringlight.config.load import recipe_names
+from ringlight.services import runs
+
+FAKE = Path(__file__).parents[1] / "data"
+
+
+def fake(format_name: str, function: str = "make") -> Callable[..., None]:
+    """Return a function of `tests/data/<format>/make.py`."""
+    made: dict[str, Any] = runpy.run_path(str(FAKE / format_name / "make.py"))
+    return made[function]  # type: ignore[no-any-return]
+
+
+def strips(root: Path) -> list[str]:
+    fake("severstal")(root)
+    return [f"data.root={root}", "data.image_size=[32,64]"]
+
+
+def drawn(root: Path) -> list[str]:
+    return [f"data.root={root}", "data.num_images=12", "data.height=32", "data.width=64", "data.image_size=null"]
+
+
+def folders(root: Path) -> list[str]:
+    fake("folder")(root)
+    return [f"data.root={root}", "data.image_size=32"]
+
+
+def flat(root: Path) -> list[str]:
+    fake("folder", "make_flat")(root)
+    # A machine without the package of weights trains from random ones here.
+    return [f"data.root={root}", "data.image_size=32", "model.pretrained=auto"]
+
+
+def table(root: Path) -> list[str]:
+    fake("table")(root)
+    return [f"data.root={root}", "data.file=labels.csv", "data.image_size=32", "split.strategy=stratified_80_20"]
+
+
+CASES: dict[str, Callable[[Path], list[str]]] = {
+    "demo": drawn,
+    "folder": folders,
+    "neu": flat,
+    "neu_lite0": flat,
+    "severstal": strips,
+    "strips": drawn,
+    "table": table,
+}
+TINY = (
+    "data.batch_size=4",
+    "training.num_epochs=1",
+    "training.device=cpu",
+    "training.num_threads=1",
+)
+
+
+def test_every_recipe_has_a_case() -> None:
+    assert sorted(CASES) == recipe_names()
+
+
+@pytest.mark.parametrize("recipe", sorted(CASES))
+def test_a_recipe_trains_judges_saves_and_predicts(recipe: str, tmp_path: Path) -> None:
+    overrides = [*CASES[recipe](tmp_path / "data"), *TINY]
+    run = runs.train(recipe, overrides, workspace=tmp_path / "ws")
+    assert run.results["recipe"] == recipe
+    assert len(run.results["history"]) == 1
+    assert np.isfinite(run.results["history"][0]["train/loss"])
+    assert 0 <= run.results["test"]["scalars"]["macro_f1"] <= 1
+    result = rl.load(run).predict(np.zeros((40, 70, 3), np.uint8))
+    assert result.probabilities.shape == (1, len(run.results["dataset"]["classes"]))
+    assert np.isfinite(result.probabilities).all()

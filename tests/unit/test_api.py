@@ -1,0 +1,81 @@
+"""`import ringlight as rl`: four names, nothing heavy until one is used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringlight as rl
+from ringlight.errors import BundleError, Problems, RunError, WorkspaceError
+
+TINY = (
+    "data.num_images=16",
+    "data.height=32",
+    "data.width=32",
+    "data.image_size=32",
+    "model.name=resnet10t",
+    "training.num_epochs=1",
+    "training.device=cpu",
+    "training.num_threads=1",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return rl.train("demo", TINY, workspace=tmp_path_factory.mktemp("api"))
+
+
+def test_the_names_are_there_and_others_are_not() -> None:
+    assert {"train", "load", "load_results", "compare_results", "__version__"} <= set(dir(rl))
+    assert set(rl.__all__) == {"train", "load", "load_results", "compare_results", "__version__"}
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        _ = rl.trian
+
+
+def test_importing_it_costs_nothing() -> None:
+    code = "import sys, ringlight; dir(ringlight); print([name for name in ('torch', 'hydra') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_train_load_predict(run: Any) -> None:
+    assert 0 <= run.results["test"]["scalars"]["macro_f1"] <= 1
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    scores = [rl.load(where).predict([image, image]) for where in (run, run.folder, str(run.folder), run.bundle)]
+    assert all(np.array_equal(scores[0].probabilities, other.probabilities) for other in scores)
+    assert scores[0].probabilities.shape == (2, 4)
+    assert scores[0].rows()[1]["id"] == "array 1"
+    assert rl.load(run, threshold=1e-6).predict(image).labels == [[f"defect_{number}" for number in range(1, 5)]]
+
+
+def test_a_configuration_file_trains_the_same(run: Any, tmp_path: Path) -> None:
+    again = rl.train(config=str(run.folder / "config.yaml"), workspace=str(tmp_path))
+    assert again.results["history"] == run.results["history"]
+
+
+def test_results_are_read_and_compared(run: Any, tmp_path: Path) -> None:
+    table = rl.compare_results(rl.load_results(str(run.folder.parent / "*" / "results.json")))
+    assert table.columns[:3] == ("run", "model", "loss")
+    assert table.to_dicts()[0]["run"] == run.folder.name
+    assert table.to_markdown().startswith("| run | model | loss |")
+    assert json.dumps(table.to_dicts(), allow_nan=False)
+    with pytest.raises(RunError, match="expected results of a finished run, got none"):
+        rl.load_results(tmp_path)
+    with pytest.raises(RunError, match="expected at least one result"):
+        rl.compare_results([])
+
+
+def test_mistakes_are_typed(tmp_path: Path) -> None:
+    with pytest.raises(Problems, match=r"did you mean `gamma`\?"):
+        rl.train("severstal", ["loss.gama=2"])
+    with pytest.raises(BundleError, match="got nothing there"):
+        rl.load(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match="expected a place that can be written"):
+        rl.train("demo", TINY, workspace=tmp_path / "file")
