@@ -114,6 +114,46 @@ def test_a_loss_that_is_not_finite_stops_with_the_next_step(train_small: TrainSm
     assert not (folder / "bundle").exists()
 
 
+def test_a_run_interrupted_while_it_is_judged_resumes_to_the_same_result(
+    train_small: TrainSmall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had stopped early; going on for an epoch would have given other weights than the uninterrupted run."""
+    stops = (
+        "training.num_epochs=4",
+        "training.early_stopping_patience=1",
+        "optimizer.lr=1.0e-9",
+        "scheduler.name=constant",
+    )
+    whole = train_small(*stops, workspace="whole")
+    assert len(whole.results["history"]) < 4
+
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ringlight.training.fit.judge", ctrl_c)
+        with pytest.raises(InterruptedRunError, match="got Ctrl-C; go on with ringlight train --resume"):
+            train_small(*stops)
+    folder = only_run(tmp_path / "workspace")
+    assert status(folder) == "interrupted"
+    resumed = runs.resume(folder)
+    assert resumed.results["history"] == whole.results["history"]
+    assert (resumed.bundle / "model.safetensors").read_bytes() == (whole.bundle / "model.safetensors").read_bytes()
+    assert status(folder) == "completed"
+
+
+def test_a_run_folder_that_was_moved_resumes_to_its_best(train_small: TrainSmall, tmp_path: Path) -> None:
+    whole = train_small(workspace="whole")
+    with pytest.raises(InterruptedRunError):
+        train_small(control=PressCtrlC(5))
+    moved = tmp_path / "elsewhere"
+    only_run(tmp_path / "workspace").rename(moved)
+    resumed = runs.resume(moved)
+    assert (resumed.bundle / "model.safetensors").read_bytes() == (whole.bundle / "model.safetensors").read_bytes()
+    names = sorted(path.name for path in (moved / "checkpoints").iterdir())
+    assert names == sorted(path.name for path in (whole.folder / "checkpoints").iterdir())
+
+
 @pytest.mark.slow
 def test_a_killed_process_resumes_to_the_weights_of_an_uninterrupted_run(
     train_small: TrainSmall, small: list[str], tmp_path: Path

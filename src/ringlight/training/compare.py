@@ -17,7 +17,7 @@ HEADLINES = ("macro_f1", "micro_f1", "balanced_accuracy", "accuracy", "subset_ac
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A table of runs: one row a run, the best in the first score first; `notes` says what makes rows not comparable."""
+    """A table of runs: a row a run, the best in the first score first; `notes` says what makes rows not comparable."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
