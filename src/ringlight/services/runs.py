@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,11 +156,16 @@ def _status(made: Plan, folder: Path, tracker: Tracker) -> Iterator[None]:
         yield
     except InterruptedRunError as error:
         _try_to_say(say, str(error), "interrupted")
-        raise
+        # Who stopped it does not know where the run lies; the reader should not have to look for it.
+        fix = error.fix.replace("--resume RUN", f"--resume {shlex.quote(str(folder))}")
+        raise InterruptedRunError(error.expected, got=error.got, where=error.where, fix=fix) from error
     except KeyboardInterrupt as error:  # outside the epochs: while the model is judged or the results are written
         _try_to_say(say, "Ctrl-C", "interrupted")
         raise InterruptedRunError(
-            "a run to its end", got="Ctrl-C", where=str(folder), fix=f"go on with ringlight train --resume {folder}"
+            "a run to its end",
+            got="Ctrl-C",
+            where=str(folder),
+            fix=f"go on with ringlight train --resume {shlex.quote(str(folder))}",
         ) from error
     except OSError as error:
         LOGGER.debug("the run failed", exc_info=True)
@@ -243,7 +249,7 @@ def load_model(model: Path | str, *, workspace: Path | str | None = None, thresh
             "a finished run, which has a model",
             got=f"one that is {read_manifest(folder).get('status')}",
             where=str(folder),
-            fix=f"finish it with ringlight train --resume {folder}",
+            fix=f"finish it with ringlight train --resume {shlex.quote(str(folder))}",
         )
     return Predictor.from_path(folder, threshold=threshold)
 
