@@ -115,7 +115,7 @@ def test_a_bundle_without_a_checksum_is_refused(copied: Path) -> None:
 
 
 def test_a_pickle_in_place_of_the_weights_is_never_run(copied: Path) -> None:
-    """torch.load of a downloaded model has run strangers' code; a bundle's weights are read as data, whatever they are."""
+    """torch.load of a downloaded model has run strangers' code; the weights of a bundle are only ever read as data."""
 
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:
