@@ -55,6 +55,6 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
 def _after_epoch(plan: Plan, folder: Path, tracker: Tracker, history: History, validation: Prediction | None) -> None:
     write_csv(folder / "history.csv", history.rows)
     every = plan.config.training.confusion_every_n_epochs
-    if validation is not None and every and len(history.rows) % every == 0:
+    if validation is not None and len(history.rows) % every == 0:
         for name, figure in pictures(plan, validation, "val").items():
             tracker.log_figure(f"val/{name}", figure, len(history.rows) - 1)

@@ -13,7 +13,6 @@ from ringlight.data.augment import Augmenter
 from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import RunError
-from ringlight.evaluation.metrics import monitor_mode
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ringlight.training.plan import Plan
-
-PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    from ringlight.training.task import ClassificationTask
 
 
 def _ignore(history: History, validation: Prediction | None) -> None:
@@ -95,6 +93,7 @@ class DeepLearner:
         """
         from ringlight.training.callbacks import Heartbeat, Reporter
         from ringlight.training.checkpoints import Keeper
+        from ringlight.training.engine import extras, make_trainer
 
         config, criterion, folder = self._needs()
         monitor = config.training.monitor if val is not None and len(val) else None
@@ -103,10 +102,10 @@ class DeepLearner:
         keeper = Keeper(folder, monitor)
         loader = self._loader(train, shuffle=True)
         with quiet_libraries():
-            trainer = self._trainer(config, [reporter, heartbeat, keeper, *_extras(config, monitor)])
+            trainer = make_trainer(config, self.device, [reporter, heartbeat, keeper, *extras(config, monitor)])
             try:
                 trainer.fit(
-                    self._lightning_task(config, criterion, monitor, len(loader)),
+                    self._task(config, criterion, monitor, len(loader)),
                     loader,
                     None if monitor is None or val is None else self._loader(val, shuffle=False),
                     ckpt_path=resume,
@@ -127,56 +126,19 @@ class DeepLearner:
             )
         return self.config, self.criterion, self.folder
 
-    def _lightning_task(self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int) -> Any:
-        from ringlight.optim import build_optimizer, build_schedule
+    def _task(self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int) -> ClassificationTask:
+        from ringlight.training.engine import optimizer_of, schedule_of
         from ringlight.training.task import ClassificationTask
 
-        optimizer, scheduler, training = config.optimizer, config.scheduler, config.training
         return ClassificationTask(
             self.module,
             criterion,
             classes=self.classes,
             task=self.task,
             seed=config.experiment.seed,
-            optimizer=lambda module: build_optimizer(
-                optimizer.name,
-                module,
-                lr=optimizer.lr,
-                weight_decay=optimizer.weight_decay,
-                params=optimizer.params(),
-            ),
-            schedule=lambda built: build_schedule(
-                scheduler.name,
-                built,
-                num_epochs=training.num_epochs,
-                steps_per_epoch=-(-num_batches // training.accumulate_steps),
-                warmup_epochs=scheduler.warmup_epochs,
-                params=scheduler.params(),
-                mode="min" if monitor is None else monitor_mode(monitor),
-            ),
+            optimizer=optimizer_of(config),
+            schedule=schedule_of(config, monitor, num_batches),
             monitor=monitor,
-        )
-
-    def _trainer(self, config: Config, callbacks: list[Any]) -> Any:
-        from lightning.pytorch import Trainer
-
-        from ringlight.training.checkpoints import WholeCheckpointIO
-
-        training, cuda = config.training, self.device.kind == "cuda"
-        return Trainer(
-            accelerator="gpu" if cuda else "cpu",
-            devices=[int(self.device.device.partition(":")[2])] if cuda else 1,
-            precision=PRECISION[training.precision],
-            max_epochs=training.num_epochs,
-            gradient_clip_val=training.gradient_clip_norm,
-            accumulate_grad_batches=training.accumulate_steps,
-            callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
         )
 
     def _loader(self, data: Dataset, *, shuffle: bool) -> Any:
@@ -253,18 +215,3 @@ class DeepLearner:
         learner = cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)
         learner._origin = bundle
         return learner
-
-
-def _extras(config: Config, monitor: str | None) -> list[Any]:
-    """Return the callbacks that a configuration may ask for: averaged weights, early stopping."""
-    from lightning.pytorch.callbacks import EMAWeightAveraging
-
-    from ringlight.training.callbacks import EarlyStop
-
-    training, extras = config.training, list[Any]()
-    if training.ema_decay is not None:
-        extras.append(EMAWeightAveraging(decay=training.ema_decay))
-    if monitor is not None and training.early_stopping_patience is not None:
-        patience, min_delta = training.early_stopping_patience, training.early_stopping_min_delta
-        extras.append(EarlyStop(monitor, patience=patience, min_delta=min_delta))
-    return extras

@@ -1,0 +1,74 @@
+"""From a configuration to Lightning's trainer, its callbacks, and the makers of optimiser and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import nn
+from torch.optim import Optimizer
+
+from ringlight.config.schema import Config
+from ringlight.evaluation.metrics import monitor_mode
+from ringlight.optim import Schedule, build_optimizer, build_schedule
+from ringlight.runtime import DeviceChoice
+from ringlight.training.callbacks import EarlyStop
+from ringlight.training.checkpoints import WholeCheckpointIO
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""Lightning's name of each precision: weights stay in single precision."""
+
+
+def make_trainer(config: Config, device: DeviceChoice, callbacks: Sequence[Callback]) -> Trainer:
+    """Return the trainer of a resolved configuration; it says and logs nothing by itself."""
+    training, cuda = config.training, device.kind == "cuda"
+    return Trainer(
+        accelerator="gpu" if cuda else "cpu",
+        devices=[int(device.device.partition(":")[2])] if cuda else 1,
+        precision=PRECISION[training.precision],
+        max_epochs=training.num_epochs,
+        gradient_clip_val=training.gradient_clip_norm,
+        accumulate_grad_batches=training.accumulate_steps,
+        callbacks=list(callbacks),
+        plugins=[WholeCheckpointIO()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def extras(config: Config, monitor: str | None) -> list[Callback]:
+    """Return the callbacks that a configuration may ask for: averaged weights, early stopping (given a monitor)."""
+    training, found = config.training, list[Callback]()
+    if training.ema_decay is not None:
+        found.append(EMAWeightAveraging(decay=training.ema_decay))
+    if monitor is not None and training.early_stopping_patience is not None:
+        patience, min_delta = training.early_stopping_patience, training.early_stopping_min_delta
+        found.append(EarlyStop(monitor, patience=patience, min_delta=min_delta))
+    return found
+
+
+def optimizer_of(config: Config) -> Callable[[nn.Module], Optimizer]:
+    """Return what builds the configured optimiser over a module."""
+    chosen = config.optimizer
+    return lambda module: build_optimizer(
+        chosen.name, module, lr=chosen.lr, weight_decay=chosen.weight_decay, params=chosen.params()
+    )
+
+
+def schedule_of(config: Config, monitor: str | None, num_batches: int) -> Callable[[Optimizer], Schedule]:
+    """Return what builds the configured schedule over an optimiser; `num_batches` an epoch."""
+    chosen = config.scheduler
+    return lambda optimizer: build_schedule(
+        chosen.name,
+        optimizer,
+        num_epochs=config.training.num_epochs,
+        steps_per_epoch=-(-num_batches // config.training.accumulate_steps),
+        warmup_epochs=chosen.warmup_epochs,
+        params=chosen.params(),
+        mode="min" if monitor is None else monitor_mode(monitor),
+    )
