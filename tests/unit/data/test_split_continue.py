@@ -47,6 +47,20 @@ class TestAGrownDataSet:
         assert added == pytest.approx(40 * 0.15 / 0.85, abs=1)
         assert len(later.train) - len(split.train) == 40 - added
 
+    def test_groups_are_looked_at_once_not_for_every_new_record(
+        self, tmp_path: Path, dataset_of: DatasetOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Continuing the split of a large grouped data set took time in the square of its records."""
+        everything = dataset_of([0, 1, 2] * 200, group=[f"coil {row // 3}" for row in range(600)])
+        first = everything.take(range(300))
+        split = split_dataset(first, strategy="stratified_70_15_15", seed=0)
+        write_split(split, first, tmp_path / "split.csv")
+        looks = []
+        groups = Dataset.groups.fget
+        monkeypatch.setattr(Dataset, "groups", property(lambda data: looks.append(data) or groups(data)))
+        split_dataset(everything, strategy="stratified_70_15_15", seed=0, file=tmp_path / "split.csv")
+        assert len(looks) < 10
+
     def test_a_single_new_record_is_trained_on(self, tmp_path: Path, dataset_of: DatasetOf) -> None:
         _, split, everything, file = self.grown(tmp_path, dataset_of)
         later = split_dataset(everything.take(range(61)), strategy="stratified_70_15_15", seed=1, file=file)
