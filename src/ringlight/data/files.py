@@ -48,7 +48,7 @@ def find_images(root: Path, *, extensions: Collection[str] = EXTENSIONS, recursi
     Relative paths are in Unicode's composed form (NFC), so that a folder copied from macOS keeps its ids.
 
     Raises:
-        DataError: a folder cannot be read, or a file name is not UTF-8.
+        DataError: a folder cannot be read, a file name is not UTF-8, or two names differ in their composition alone.
     """
     wanted = tuple(extension.lower() for extension in extensions)
     found = Found()
@@ -58,6 +58,13 @@ def find_images(root: Path, *, extensions: Collection[str] = EXTENSIONS, recursi
         elif not entry.is_file():
             found.broken.append(key)
         elif entry.name.lower().endswith(wanted):
+            if key in found.images:
+                raise DataError(
+                    "every name once",
+                    got=f"`{key}` twice, its accents stored in two ways (composed and decomposed)",
+                    where=str(root),
+                    fix="remove or rename one of the two files",
+                )
             found.images[key] = Path(entry.path)
         else:
             found.other.append(key)

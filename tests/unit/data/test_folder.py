@@ -72,6 +72,14 @@ def test_decomposed_names_give_the_same_ids(tmp_path):
     assert Path(decomposed[0].uri).is_file()
 
 
+def test_two_names_that_differ_in_composition_alone_are_refused(tmp_path):
+    """Both would have one id: the second file took the first one's place in silence."""
+    for form in ("NFC", "NFD"):
+        MAKE["write_image"](tmp_path / "a" / unicodedata.normalize(form, "ü.png"), seed=1)
+    with pytest.raises(DataError, match=r"expected every name once, got `a/ü\.png` twice, its accents stored in two"):
+        FolderSource(tmp_path).load()
+
+
 def test_the_class_is_read_from_the_file_name(flat):
     dataset = FolderSource(flat, label_regex=r"^(.+)_\d+\.").load()
     assert dataset.class_counts() == {"crazing": 3, "rolled-in_scale": 3}
