@@ -231,13 +231,15 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of task, classes and every record's id, content digest, labels, boxes and group; not of where files lie.
 
-        Records without a content digest count by id and labels alone; the order of the records does not matter.
+        Records without a content digest count by id and labels alone; neither the order of the records nor that of a
+        record's boxes matters.
         """
         digest = hashlib.sha256(repr((self.task, self.classes)).encode())
         columns = ["id", "content", "labels", "boxes", "group"]
         order = np.argsort(np.asarray(self.ids, dtype=object), kind="stable")
         for batch in self.table.select(columns).take(pa.array(order)).to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
+                row["boxes"] = row["boxes"] and sorted(row["boxes"], key=lambda box: tuple(box.values()))
                 digest.update(repr(tuple(row.values())).encode())
         return digest.hexdigest()
 

@@ -125,6 +125,16 @@ def test_the_fingerprint_does_not_see_order_place_time_or_name(strips):
     assert renamed.fingerprint == strips.fingerprint
 
 
+def test_the_fingerprint_does_not_see_the_order_of_a_records_boxes():
+    """The same strips had two fingerprints when the rows of the label file were sorted otherwise."""
+    boxes = [Box(label=label, x_min=0.0, y_min=0.0, x_max=2.0, y_max=2.0) for label in (1, 0)]
+    one, other = (
+        Dataset.from_records([Record(id="a", labels=(0, 1), boxes=tuple(order))], ["x", "y"], "multilabel")
+        for order in (boxes, boxes[::-1])
+    )
+    assert one.fingerprint == other.fingerprint
+
+
 @pytest.mark.parametrize(
     ("column", "values"),
     [
