@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from ringlight.data.content import digest_of, hash_contents, parallel
-from ringlight.data.decode import read_pixels
+from ringlight.data.content import hash_contents, parallel
+from ringlight.data.decode import open_file, read_pixels
 from ringlight.data.faults import first_of
 from ringlight.data.summary import Statistics, statistics
 from ringlight.errors import DataError
@@ -39,43 +40,72 @@ class Finding:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What reading every file once tells: what was found, the data set with its contents hashed, the image sizes.
+
+    `content` is None where a file could not be read. `image_sizes` counts the upright images by (height, width) in
+    pixels.
+    """
+
+    findings: tuple[Finding, ...]
+    dataset: Dataset
+    image_sizes: dict[tuple[int, int], int]
+
+
 def check(dataset: Dataset, *, min_samples_per_class: int = 2, num_threads: int | None = None) -> list[Finding]:
-    """Look at every record and decode every image in full; return what was found, errors first.
+    """Return the findings of :func:`inspect_dataset`."""
+    found = inspect_dataset(dataset, min_samples_per_class=min_samples_per_class, num_threads=num_threads)
+    return list(found.findings)
+
+
+def inspect_dataset(dataset: Dataset, *, min_samples_per_class: int = 2, num_threads: int | None = None) -> Inspection:
+    """Look at every record, read every file once and decode it in full; the findings come with errors first.
 
     Errors: a file that is missing, empty, truncated or no image; an id that stands twice; no label, or several, in a
     multi-class data set. Warnings: identical files with different labels; a class with fewer than
     `min_samples_per_class` records, or none. Notes: identical files with the same labels.
 
     Args:
-        dataset: the records; digests it already has (`hash_contents`) are not computed again.
+        dataset: the records.
         min_samples_per_class: below this, a class cannot be in every part of a split.
         num_threads: how many images are decoded at once; one a processor, at most 8, when None.
     """
-    looks = parallel(_look, list(zip(dataset.uris, _contents(dataset), strict=True)), num_threads)
+    looks = parallel(_look, dataset.uris, num_threads)
+    contents = [look.content for look in looks]
     findings = [
-        *(finding for finding, _ in looks if finding is not None),
+        *(look.finding for look in looks if look.finding is not None),
         *_twice(dataset),
         *_labels(dataset),
-        *_identical(dataset, [content for _, content in looks]),
+        *_identical(dataset, contents),
         *_rare(dataset, min_samples_per_class),
     ]
-    return sorted(findings, key=lambda finding: ORDER.index(finding.severity))
+    return Inspection(
+        tuple(sorted(findings, key=lambda finding: ORDER.index(finding.severity))),
+        dataset.with_column("content", contents),
+        dict(Counter(look.size for look in looks if look.size is not None)),
+    )
 
 
-def _contents(dataset: Dataset) -> list[str | None]:
-    return list(dataset.table.column("content").to_pylist())
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One file: what is wrong with it, or the digest of its bytes and the size of its upright image."""
+
+    finding: Finding | None = None
+    content: str | None = None
+    size: tuple[int, int] | None = None
 
 
-def _look(file: tuple[str | None, str | None]) -> tuple[Finding | None, str | None]:
-    """Decode one image in full; return what is wrong with it and the digest of its bytes."""
-    uri, content = file
+def _look(uri: str | None) -> _Look:
     if uri is None:
-        return None, None
+        return _Look()
     try:
-        read_pixels(uri)
-        return None, digest_of(uri) if content is None else content
+        with open_file(uri) as stream:
+            content = stream.read()
+        height, width = read_pixels(content, where=uri).shape[:2]
     except DataError as error:
-        return _finding("error", error), None
+        return _Look(_finding("error", error))
+    return _Look(content=hashlib.sha256(content).hexdigest(), size=(height, width))
 
 
 def _finding(severity: Severity, error: DataError) -> Finding:
@@ -151,4 +181,6 @@ def _rare(dataset: Dataset, minimum: int) -> Iterator[Finding]:
             )
 
 
-__all__ = ["Finding", "Severity", "Statistics", "check", "hash_contents", "statistics"]
+__all__ = [
+    "Finding", "Inspection", "Severity", "Statistics", "check", "hash_contents", "inspect_dataset", "statistics",
+]  # fmt: skip

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
-
+from ringlight.data.decode import file_fault, open_file, open_image
 from ringlight.data.faults import Faults
 from ringlight.errors import DataError
+from ringlight.files import file_sha256
+from ringlight.runtime import cpu_count
 from ringlight.types import Dataset
 
 A = TypeVar("A")
@@ -21,8 +20,6 @@ B = TypeVar("B")
 
 UPRIGHT_SWAPS = (5, 6, 7, 8)
 """EXIF orientations that turn an image by a quarter."""
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises on a damaged file, by format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +36,10 @@ def read_header(path: Path | str) -> Header:
     Raises:
         DataError: it is not there or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112) in UPRIGHT_SWAPS
-            return Header((width, height) if turned else (height, width), image.mode)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
-
-
-def unreadable(path: Path | str, error: Exception) -> DataError:
-    """Return the error for a file that cannot be read: it says whether the file is missing, empty or damaged."""
-    file = Path(path)
-    if not file.is_file():
-        return DataError("an image file", got="nothing there", where=str(path), fix="add the file or remove its record")
-    if file.stat().st_size == 0:
-        return DataError("an image", got="a file of 0 bytes", where=str(path), fix="copy the file again or remove it")
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return DataError("an image that can be read", got=reason, where=str(path), fix="copy the file again or remove it")
+    with open_file(path) as stream, open_image(stream, str(path)) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112) in UPRIGHT_SWAPS
+        return Header((width, height) if turned else (height, width), image.mode)
 
 
 def hash_contents(dataset: Dataset, *, num_threads: int | None = None) -> Dataset:
@@ -81,27 +64,14 @@ def hash_contents(dataset: Dataset, *, num_threads: int | None = None) -> Datase
     return dataset.with_column("content", digests)
 
 
-def digest_of(path: Path | str) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        DataError: the file is not there or cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
 def _digest(uri: str | None) -> str | DataError | None:
     try:
-        return None if uri is None else digest_of(uri)
-    except DataError as error:
-        return error
+        return None if uri is None else file_sha256(Path(uri))
+    except OSError as error:
+        return file_fault(uri or "", error)
 
 
 def parallel(function: Callable[[A], B], items: Iterable[A], num_threads: int | None = None) -> list[B]:
     """Apply `function` to all items in threads, keeping their order; reading and decoding let go of Python's lock."""
-    with ThreadPoolExecutor(num_threads or min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(num_threads or min(8, cpu_count())) as pool:
         return list(pool.map(function, items))

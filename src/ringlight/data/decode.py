@@ -32,8 +32,10 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Type
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def read_pixels(source: Picture) -> npt.NDArray[np.uint8]:
-    """Read a picture as it is: uint8 (H, W, 1) when it is gray, (H, W, 3) when it has colors.
+def read_pixels(source: Picture, *, where: str = "") -> npt.NDArray[np.uint8]:
+    """Read a picture as it is: uint8 (H, W, 1) when it is gray, (H, W, 3) when it has colours.
+
+    `where` names bytes in an error, such as the file they were read from.
 
     Raises:
         DataError: the file is missing, empty, truncated or no picture; the array has another shape, type or range.
@@ -44,7 +46,7 @@ def read_pixels(source: Picture) -> npt.NDArray[np.uint8]:
         with _refusing_damage("image"):
             return _decode(source, "image")
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), "bytes", empty=not source)
+        return _from_stream(io.BytesIO(source), where or "bytes")
     if not isinstance(source, str | os.PathLike):
         raise DataError(
             "a path, bytes, a PIL image or a NumPy array",
@@ -52,14 +54,42 @@ def read_pixels(source: Picture) -> npt.NDArray[np.uint8]:
             where="image",
             fix="convert it first",
         )
-    path = Path(source)
+    with open_file(source) as stream:
+        return _from_stream(stream, str(source))
+
+
+def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open an image file.
+
+    Raises:
+        DataError: it is not there, or may not be read.
+    """
     try:
-        with path.open("rb") as stream:
-            return _from_stream(stream, str(path), empty=os.fstat(stream.fileno()).st_size == 0)
-    except FileNotFoundError:
-        raise _unreadable("an image file", "no such file", str(path), "check the path") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise _unreadable("a readable image file", str(error.strerror).lower(), str(path), "check the path") from None
+        return Path(path).open("rb")
+    except OSError as error:
+        raise file_fault(path, error) from None
+
+
+def file_fault(path: str | os.PathLike[str], error: OSError) -> DataError:
+    """Return the one line for an image file that cannot be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return _unreadable("an image file", "no such file", str(path), "check the path")
+    got = (error.strerror or type(error).__name__).lower()
+    return _unreadable("a readable image file", got, str(path), "check the path")
+
+
+@contextlib.contextmanager
+def open_image(stream: IO[bytes], where: str) -> Iterator[Image.Image]:
+    """Open a picture, nothing of it decoded yet; whatever is wrong with its bytes inside the block is one line.
+
+    Raises:
+        DataError: it is empty, damaged or no picture.
+    """
+    if not stream.read(1):
+        raise _unreadable("an image", "zero bytes", where, "copy the file again, or remove it from the data")
+    stream.seek(0)
+    with _refusing_damage(where), Image.open(stream) as image:
+        yield image
 
 
 @contextlib.contextmanager
@@ -75,10 +105,8 @@ def _refusing_damage(where: str) -> Iterator[None]:
         raise _unreadable("a whole image", f"a damaged one ({_brief(error)})", where, remedy) from None
 
 
-def _from_stream(stream: IO[bytes], where: str, *, empty: bool) -> npt.NDArray[np.uint8]:
-    if empty:
-        raise _unreadable("an image", "zero bytes", where, "copy the file again, or remove it from the data")
-    with _refusing_damage(where), Image.open(stream) as image:
+def _from_stream(stream: IO[bytes], where: str) -> npt.NDArray[np.uint8]:
+    with open_image(stream, where) as image:
         return _decode(image, where)
 
 

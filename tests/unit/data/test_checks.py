@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ringlight.data.checks import check, hash_contents, statistics
+from ringlight.data.checks import check, hash_contents, inspect_dataset, statistics
+from ringlight.data.decode import open_file
 from ringlight.data.folder import FolderSource
 from ringlight.errors import DataError, Problems
 from ringlight.types import SCHEMA, Box, Dataset, Record
@@ -114,9 +115,35 @@ def test_digests_are_of_the_bytes_and_change_the_fingerprint(tmp_path, images):
     assert hash_contents(dataset).fingerprint != hashed.fingerprint
 
 
+def test_one_reading_gives_findings_digests_and_upright_sizes(tmp_path, images, make_image, monkeypatch):
+    """A plan read every file three times: for the check, for the fingerprint, and its header for the size."""
+    turned = make_image(tmp_path / "turned.jpg", size=(8, 12), exif=exif_of(6))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    dataset = dataset_of(
+        *images,
+        Record(id="turned.jpg", uri=str(turned), labels=(0,)),
+        Record(id="broken.png", uri=str(tmp_path / "broken.png"), labels=(0,)),
+        Record(id="table only", labels=(0,)),
+    )
+    opened = []
+    monkeypatch.setattr("ringlight.data.checks.open_file", lambda path: opened.append(str(path)) or open_file(path))
+    found = inspect_dataset(dataset)
+    assert sorted(opened) == sorted(uri for uri in dataset.uris if uri is not None)
+    assert list(found.findings) == check(dataset)
+    assert found.dataset.take(range(5)).fingerprint == hash_contents(dataset.take(range(5))).fingerprint
+    assert [record.content for record in found.dataset][5:] == [None, None]
+    assert found.image_sizes == {(8, 12): 4, (12, 8): 1}
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 def test_files_that_cannot_be_hashed_are_named_together(tmp_path, images):
     gone = [Record(id=str(i), uri=str(tmp_path / f"gone{i}.png"), labels=(0,)) for i in range(2)]
-    with pytest.raises(DataError, match=r"gone0.png: expected an image file, got nothing there"):
+    with pytest.raises(DataError, match=r"gone0.png: expected an image file, got no such file"):
         hash_contents(dataset_of(*images, gone[0]))
     with pytest.raises(Problems) as caught:
         hash_contents(dataset_of(*images, *gone))

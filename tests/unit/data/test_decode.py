@@ -171,6 +171,14 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
         read_pixels(tmp_path / "gone.png")
     with pytest.raises(DataError, match="expected a readable image file, got is a directory"):
         read_pixels(tmp_path)
+    (tmp_path / "part.png").write_bytes(b"")
+    with pytest.raises(DataError, match="expected a readable image file, got not a directory"):
+        read_pixels(tmp_path / "part.png" / "inside.png")
+
+
+def test_bytes_are_named_as_they_are_called() -> None:
+    with pytest.raises(DataError, match=r"^strip 7: expected an image, got zero bytes"):
+        read_pixels(b"", where="strip 7")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.bmp", "a.webp", "a.gif"])

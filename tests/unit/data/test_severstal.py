@@ -111,7 +111,7 @@ def test_every_bad_row_is_named(make):
 def test_run_lengths_on_an_unreadable_strip_name_the_strip(make):
     root = make("kaggle")
     (root / "train_images" / "a.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a.jpg: expected an image, got a file of 0 bytes"):
+    with pytest.raises(DataError, match=r"a.jpg: expected an image, got zero bytes"):
         SeverstalSource(root).load()
 
 
