@@ -7,7 +7,6 @@ pickles that could run code.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import pickle
@@ -23,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ringlight.errors import ModelError
+from ringlight.files import file_sha256
 
 Pretrained = bool | Literal["auto"] | Path
 """What a model's `pretrained` takes: no, yes or stop, yes if there are any, or one weights file."""
@@ -158,11 +158,11 @@ def _from_file(path: Path) -> WeightsChoice:
         raise ModelError(
             "a weights file", got=f"`{path}`, which is not there", where="model.pretrained", fix="check the path"
         )
-    return WeightsChoice(source="folder", path=path, sha256=digest(path), note=f"pretrained weights from {path}")
+    return WeightsChoice(source="folder", path=path, sha256=file_sha256(path), note=f"pretrained weights from {path}")
 
 
 def _from_package(package: WeightPackage, path: Path) -> WeightsChoice:
-    found = digest(path)
+    found = file_sha256(path)
     promised = path.stem.rpartition("-")[2]
     if not found.startswith(promised):
         raise ModelError(
@@ -192,12 +192,6 @@ def _remedy(name: str, architecture: str | None) -> str:
 def downloads_allowed() -> bool:
     """Return whether the user allows network access for weights: RINGLIGHT_ALLOW_DOWNLOADS is 1."""
     return os.environ.get(ALLOW_DOWNLOADS) == "1"
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
