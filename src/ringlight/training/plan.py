@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ringlight.config.schema import Config
 from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
@@ -163,7 +161,6 @@ def _trainable(dataset: Dataset, config: Config) -> None:
 
 
 def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice, notes: tuple[str, ...]) -> Plan:
-    from ringlight.losses import LOSSES
     from ringlight.models import build_model
 
     seed_everything(config.experiment.seed)
@@ -188,14 +185,7 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
         mean=built.mean,
         std=built.std,
     )
-    counts = dataset.take(split.train).label_matrix().sum(0, dtype=np.int64)
-    criterion = LOSSES.build(
-        config.loss.name,
-        num_classes=len(dataset.classes),
-        task=dataset.task,
-        class_counts=counts.tolist(),
-        **config.loss.params(),
-    )
+    criterion = _criterion(config, dataset.take(split.train))
     augmenter = (
         Augmenter(config.augmentation, seed=config.experiment.seed) if any(config.augmentation.values()) else None
     )
@@ -212,6 +202,20 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
         device=device,
         notes=(*notes, built.weights.note),
     )
+
+
+def _criterion(config: Config, train: Dataset) -> nn.Module:
+    """Build the loss; class weights come from the training part alone."""
+    from ringlight.losses import LOSSES
+
+    loss: nn.Module = LOSSES.build(
+        config.loss.name,
+        num_classes=len(train.classes),
+        task=train.task,
+        class_counts=list(train.class_counts().values()),
+        **config.loss.params(),
+    )
+    return loss
 
 
 def _check_sizes(dataset: Dataset, image_size: tuple[int, int] | None) -> None:
