@@ -46,9 +46,12 @@ def is_one_hot(sheet: Sheet, columns: Sequence[str]) -> bool:
     """Whether columns hold 0 and 1: there are several, and most of their cells do (the rest are mistakes to report)."""
     if len(columns) < 2:
         return False
-    cells = [cell for column in columns for cell in sheet.cells(column)]
-    flags = sum(cell is not None and cell.lower() in FLAGS for cell in cells)
-    return 2 * flags > len(cells)
+    return 2 * sum(count_flags(sheet, column) for column in columns) > len(columns) * len(sheet)
+
+
+def count_flags(sheet: Sheet, column: str) -> int:
+    """Return how many cells of a column say 0 or 1."""
+    return sum(cell is not None and cell.lower() in FLAGS for cell in sheet.cells(column))
 
 
 def read_labels(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ringlight.data.faults import Faults, first_of
 from ringlight.data.files import require_folder
-from ringlight.data.labels import PARTS, is_one_hot, read_labels
+from ringlight.data.labels import PARTS, count_flags, is_one_hot, read_labels
 from ringlight.data.tabular import SUFFIXES, Sheet, read_sheet
 from ringlight.errors import DataError
 from ringlight.types import Dataset, Record, Task
@@ -141,11 +141,15 @@ class TableSource:
                 return [name]
         taken = identity | {self.group_column, self.time_column, self.split_column}
         left = [column for column in sheet.columns if column not in taken]
-        if len(left) == 1 or (left and is_one_hot(sheet, left)):
+        others = [column for column in left if not count_flags(sheet, column)] if is_one_hot(sheet, left) else left
+        if len(left) == 1 or (left and not others):
             return left
+        got = "no column left"
+        if left:
+            got = f"columns {', '.join(left)}" + (f", of which {', '.join(others)} not" if others != left else "")
         raise DataError(
             "a column `label`, one column left over, or one-hot columns",
-            got=f"columns {', '.join(left)}" if left else "no column left",
+            got=got,
             where=sheet.path.name,
             fix="set data.label_columns to the column or columns with the labels",
         )

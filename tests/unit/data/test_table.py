@@ -88,6 +88,18 @@ def test_a_typo_in_a_one_hot_table_is_a_fault_and_not_a_class(table):
     assert str(caught.value) == message
 
 
+def test_a_column_of_measures_among_one_hot_columns_is_asked_about_once(table):
+    """Each of its rows was reported as a cell that is neither 0 nor 1, with the advice to remove the row."""
+    root = table("id,dent,rust,width", "a,1,0,1600", "b,0,1,1600")
+    with pytest.raises(DataError) as caught:
+        TableSource(root).load()
+    assert str(caught.value) == (
+        "labels.csv: expected a column `label`, one column left over, or one-hot columns, got columns dent, rust, "
+        "width, of which width not; set data.label_columns to the column or columns with the labels"
+    )
+    assert TableSource(root, label_columns=["dent", "rust"]).load().classes == ("dent", "rust")
+
+
 def test_empty_one_hot_cells_are_listed_with_their_rows(table):
     with pytest.raises(Problems) as caught:
         TableSource(table("id,dent,rust", "a,1,0", "b,,1", "", "c,NaN,1")).load()
