@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ringlight.errors import DataError, Problems
+from ringlight.errors import DataError, Problems, UserError
 
 LISTED = 20
 """How many faults are listed; a file in the wrong format has one in every row."""
@@ -23,21 +23,21 @@ class Faults:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.errors: list[DataError] = []
+        self.errors: list[UserError] = []
 
     def add(self, expected: str, *, got: str, where: str, fix: str) -> None:
         """Remember one fault."""
         self.errors.append(DataError(expected, got=got, where=where, fix=fix))
 
-    def catch(self, error: DataError) -> None:
-        """Remember a fault that something else raised."""
+    def catch(self, error: UserError) -> None:
+        """Remember a fault that something else found."""
         self.errors.append(error)
 
     def raise_if_any(self) -> None:
         """Raise what was gathered.
 
         Raises:
-            DataError: there was one fault.
+            UserError: there was one fault; mostly a DataError.
             Problems: there were several; a line each, at most :data:`LISTED` of them and a count of the rest.
         """
         if not self.errors:

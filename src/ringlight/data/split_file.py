@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ringlight.errors import Problems, SplitError, did_you_mean
+from ringlight.data.faults import Faults
+from ringlight.errors import SplitError, did_you_mean
 from ringlight.files import write_csv
 from ringlight.types import Dataset, Split
 
 PARTS = ("train", "val", "test")
 """The names of the parts, in order."""
-
-LISTED = 20
-"""How many faulty rows are listed; a file in the wrong format has a fault in every row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +79,16 @@ def _check_header(columns: Sequence[str], path: Path) -> None:
 
 def _read_rows(reader: csv.DictReader[str], path: Path) -> SavedSplit:
     saved = SavedSplit({}, {})
-    faults = []
+    faults = Faults(str(path))
     for row in reader:
         fault = _fault(row, saved, f"{path}: row {reader.line_num}")
         if fault is not None:
-            faults.append(fault)
+            faults.catch(fault)
             continue
         saved.parts[row["id"]] = row["split"]
         if row.get("group"):
             saved.groups[row["id"]] = row["group"]
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        lines = [str(fault) for fault in faults[:LISTED]]
-        rest = len(faults) - LISTED
-        raise Problems(
-            lines + ([f"{path}: and {rest} more rows with a fault ({len(faults)} in all)"] if rest > 0 else [])
-        )
+    faults.raise_if_any()
     return saved
 
 

@@ -78,7 +78,7 @@ def test_many_faulty_rows_are_listed_up_to_a_limit(tmp_path: Path) -> None:
     with pytest.raises(Problems) as caught:
         read_split(tmp_path / "s.csv")
     assert len(caught.value.problems) == 21
-    assert caught.value.problems[-1].endswith("and 10 more rows with a fault (30 in all)")
+    assert caught.value.problems[-1].endswith("and 10 more faults of this kind (30 in all)")
 
 
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
