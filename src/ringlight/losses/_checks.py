@@ -25,7 +25,7 @@ def check_task(num_classes: int, task: Task, *, name: str, tasks: Sequence[Task]
             f"{least} or more classes for a {task} loss",
             got=str(num_classes),
             where="num_classes",
-            fix="check the data",
+            fix="add images of another class: of one class there is nothing to learn",
         )
 
 

@@ -127,7 +127,8 @@ def test_cross_entropy_refuses_multilabel_data(kind):
         ),
         (
             lambda: CrossEntropy(1),
-            "num_classes: expected 2 or more classes for a multiclass loss, got 1; check the data",
+            "num_classes: expected 2 or more classes for a multiclass loss, got 1; add images of another "
+            "class: of one class there is nothing to learn",
         ),
         (
             lambda: BCEWithLogits(2, smoothing=2.0),
