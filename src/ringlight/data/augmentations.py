@@ -111,7 +111,7 @@ class ColorJitter:
 
     Args:
         saturation: largest change of the saturation's factor 1 either way, 0 to 1.
-        hue: largest shift of the hue either way, as a share of the color circle, 0 to 0.5.
+        hue: largest shift of the hue either way, as a share of the colour circle, 0 to 0.5.
         probability: of a sample being changed.
     """
 

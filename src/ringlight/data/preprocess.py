@@ -118,7 +118,7 @@ def _is_finite(value: object) -> bool:
 def read_image(source: Picture, *, in_chans: int) -> Pixels:
     """Read a picture, upright, as uint8 (H, W, `in_chans`).
 
-    A color picture becomes gray by the ITU-R 601 luma; a gray one has three equal channels when three are asked for.
+    A colour picture becomes gray by the ITU-R 601 luma; a gray one has three equal channels when three are asked for.
     How the many formats become 8-bit gray or RGB is told in :mod:`ringlight.data.decode`.
 
     Args:

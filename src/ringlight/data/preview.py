@@ -133,7 +133,7 @@ def _cell(image: Pixels, boxes: Iterable[Box], classes: Sequence[str]) -> Image.
 
 
 def _color(label: int, num_classes: int) -> tuple[int, int, int]:
-    """Return a bright color of the class, as far from the others on the color circle as their number allows."""
+    """Return a bright colour of the class, as far from the others on the colour circle as their number allows."""
     red, green, blue = colorsys.hsv_to_rgb(0.12 + label / max(num_classes, 1), 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
