@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringlight.data.faults import first_of
 from ringlight.data.split_continue import continue_split, prescribed_parts
 from ringlight.data.split_file import PARTS, SavedSplit, read_split, write_split
 from ringlight.data.stratify import BoolArray, IntArray, group_codes, stratify
@@ -120,6 +121,7 @@ def split_dataset(dataset: Dataset, *, strategy: str, seed: int, file: Path | No
         notes = _unequal_sizes(part, ratios)
     expected = ratios if strategy != PREDEFINED else np.bincount(part, minlength=3) / len(part)
     notes += _rare_classes(matrix, part, expected, [f"`{name}`" for name in data.classes])
+    notes += _identical_files(data, part)
     train, val, test = (np.sort(order[part == index]).astype(np.int64) for index in range(3))
     return Split(train, val, test, strategy=strategy, warnings=tuple(notes))
 
@@ -205,6 +207,17 @@ def _unequal_sizes(part: IntArray, ratios: npt.NDArray[np.float64]) -> list[str]
         return []
     told = ", ".join(f"{PARTS[i]} {sizes[i] / len(part):.0%} instead of {ratios[i]:.0%}" for i in range(3))
     return [f"the parts are far from their shares ({told}): groups are large or classes rare"]
+
+
+def _identical_files(data: Dataset, part: IntArray) -> list[str]:
+    """Name files that are the same to the byte in two parts, where the contents are known: such a test is no test."""
+    home: dict[str, tuple[str, int]] = {}
+    pairs = []
+    for key, content, index in zip(data.ids, data.table.column("content").to_pylist(), part.tolist(), strict=True):
+        first = home.setdefault(content, (key, index)) if content is not None else (key, index)
+        if first[1] != index:
+            pairs.append(f"{first[0]} in {PARTS[first[1]]} and {key} in {PARTS[index]}")
+    return [f"identical files in two parts: {first_of(pairs)}; remove one, or give them one group"] if pairs else []
 
 
 def _wrong(where: str, expected: str, got: str, fix: str) -> SplitError:

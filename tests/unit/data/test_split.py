@@ -184,6 +184,21 @@ def test_parts_that_only_last_examples_could_fill_are_refused() -> None:
     assert "got none for val and test without taking the last example of a class from train" in str(caught.value)
 
 
+def test_identical_files_in_two_parts_are_told(dataset_of: DatasetOf) -> None:
+    """NEU ships a picture twice: trained on under one name, it was tested on under the other, and nobody knew."""
+    contents = [f"{row}" for row in range(40)]
+    alone = dataset_of([0, 1] * 20, content=contents)
+    split = split_dataset(alone, strategy="stratified_80_20", seed=0)
+    assert split.warnings == ()
+    trained, tested = alone.ids[split.train[0]], alone.ids[split.test[0]]
+    contents[split.test[0]] = contents[split.train[0]]
+    (warning,) = split_dataset(dataset_of([0, 1] * 20, content=contents), strategy="stratified_80_20", seed=0).warnings
+    assert warning.startswith("identical files in two parts: 1 (")
+    assert f"{trained} in train" in warning
+    assert f"{tested} in test" in warning
+    assert warning.endswith("; remove one, or give them one group")
+
+
 def test_a_misspelt_strategy_is_answered_with_the_nearest(dataset_of: DatasetOf) -> None:
     with pytest.raises(SplitError) as caught:
         split_dataset(dataset_of([0, 1] * 5), strategy="stratified_8010_10", seed=0)
