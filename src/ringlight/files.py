@@ -8,7 +8,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,10 +25,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        part.open("xb").close()  # not tempfile: its files are private, and asking for the umask means changing it
+        temporary = part
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -38,12 +37,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def unwritable(path: Path, error: OSError) -> WorkspaceError:
