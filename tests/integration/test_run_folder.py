@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,24 @@ def test_runs_are_read_and_compared(finished: Run) -> None:
     table = rl.compare_results(results)
     assert table.to_dicts()[0]["macro_f1"] == finished.results["test"]["scalars"]["macro_f1"]
     assert finished.folder.name in str(table)
+
+
+def test_the_confusion_matrix_of_validation_comes_every_n_epochs(train_small: Callable[..., Run]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train_small("training.num_epochs=5", "training.confusion_every_n_epochs=2")
+    events = EventAccumulator(str(run.folder / "logs"))
+    events.Reload()
+    for name in ("val/confusion", "val/samples"):
+        assert [event.step for event in events.Images(name)] == [1, 3]  # after the second and the fourth epoch
+
+
+def test_the_manifest_says_what_the_promise_rests_on(finished: Run) -> None:
+    manifest = json.loads((finished.folder / "manifest.json").read_text())
+    assert (manifest["device"], manifest["precision"], manifest["num_threads"]) == ("cpu", "32", 1)
+    assert manifest["versions"]["torch"] == finished.results["environment"]["versions"]["torch"] != "not installed"
+    assert "1 thread(s): identical history and weights" in manifest["reproducibility"]
+
+
+def test_the_loss_of_the_test_part_is_recorded(finished: Run) -> None:
+    assert 0 < finished.results["test"]["loss"] < 10

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ringlight.evaluation.metrics import flatten
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import determinism, environment
@@ -46,7 +45,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     write_predictions(folder / "predictions.parquet", verdict)
     write_figures(plan, verdict, history, folder / "figures", tracker)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict()), plan.module)
-    tracker.log_metrics({f"final/{name}": value for name, value in flatten(verdict.metrics).items()}, len(history.rows))
+    tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
     write_report(values, folder)
     write_json(folder / "results.json", values)
     return Outcome(values, verdict)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ringlight.data.preprocess import fit_size, read_image
 from ringlight.errors import DataError
-from ringlight.evaluation.metrics import Metrics, classification_metrics
+from ringlight.evaluation.metrics import Metrics, classification_metrics, flatten
 from ringlight.evaluation.plots import confusion_figure, history_figure, sample_figure
 from ringlight.evaluation.report import run_report
 from ringlight.files import whole_file, write_json, write_text
@@ -21,6 +21,7 @@ from ringlight.types import History, Learner, Prediction, Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import nn
 
     from ringlight.training.plan import Plan
 
@@ -30,11 +31,16 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Raw scores and metrics of the judged part (`test`, or `val` where a source prescribes no test part)."""
+    """Raw scores, metrics and loss of the judged part (`test`, or `val` where a source prescribes no test part)."""
 
     part: str
     prediction: Prediction
     metrics: Metrics
+    loss: float
+
+    def scores(self) -> dict[str, float]:
+        """Return the loss and every defined metric by its flat name."""
+        return {"loss": self.loss, **flatten(self.metrics)}
 
 
 def judge(plan: Plan, learner: Learner) -> Verdict:
@@ -46,8 +52,18 @@ def judge(plan: Plan, learner: Learner) -> Verdict:
     for part in ("test", "val"):
         if len(plan.split.parts()[part]):
             prediction = learner.predict(plan.part(part))
-            return Verdict(part, prediction, score(prediction))
+            return Verdict(part, prediction, score(prediction), mean_loss(plan.criterion, prediction))
     raise DataError("a test or validation part", got="only training records", where="split", fix="use another strategy")
+
+
+def mean_loss(criterion: nn.Module, prediction: Prediction) -> float:
+    """Return the training's loss over a whole part at once, on the CPU."""
+    import torch
+
+    kind = torch.int64 if prediction.task == "multiclass" else torch.float32
+    targets = torch.tensor(prediction.targets, dtype=kind)
+    with torch.inference_mode():
+        return float(criterion.to("cpu").eval()(torch.tensor(prediction.logits), targets))
 
 
 def score(prediction: Prediction) -> Metrics:

@@ -34,7 +34,7 @@ def results(
         "split": split_card(plan),
         "best": {"monitor": monitor, **({} if best is None else {"epoch": int(best["epoch"]), "metrics": best})},
         "judged_part": verdict.part,
-        "test": verdict.metrics.to_dict(),
+        "test": {"loss": verdict.loss, **verdict.metrics.to_dict()},
         "history": history.rows,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": where.to_dict(),

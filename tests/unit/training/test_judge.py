@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from ringlight.errors import DataError
-from ringlight.training.judge import Verdict, judge, pictures, score, write_figures, write_predictions
+from ringlight.training.judge import Verdict, judge, mean_loss, pictures, score, write_figures, write_predictions
 from ringlight.training.plan import Plan
 from ringlight.training.trackers import QuietTracker
 from ringlight.types import Dataset, History, Prediction
@@ -105,7 +106,7 @@ def test_predictions_read_back_with_ids_truth_and_both_scores(tmp_path: Path, ta
     if task == "multiclass":
         prediction = Prediction(prediction.ids, prediction.logits, ("a", "b"), "multiclass", np.array([1, 0]))
         truth = [[1], [0]]
-    write_predictions(tmp_path / "p.parquet", Verdict("test", prediction, score(prediction)))
+    write_predictions(tmp_path / "p.parquet", Verdict("test", prediction, score(prediction), 0.25))
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.schema.metadata == {b"part": b"test"}
     columns = table.to_pydict()
@@ -132,3 +133,14 @@ def test_figures_are_written_as_pictures_and_handed_to_the_tracker(
         with Image.open(tmp_path / "figures" / f"{name}.png") as image:
             assert image.format == "PNG"
             assert min(image.size) > 100
+
+
+def test_the_loss_of_a_part_is_that_of_all_its_records_at_once() -> None:
+    """A mean of batch losses weighs the records of a short last batch more than the others."""
+    logits = np.array([[2.0, -1.0], [0.0, 3.0], [-4.0, 1.0]], np.float32)
+    truth = np.array([[1, 0], [0, 0], [1, 1]], np.uint8)
+    prediction = Prediction(["a", "b", "c"], logits, ("x", "y"), "multilabel", truth)
+    by_hand = np.mean(
+        [np.log1p(np.exp(-z)) if y else np.log1p(np.exp(z)) for z, y in zip(logits.flat, truth.flat, strict=True)]
+    )
+    assert mean_loss(torch.nn.BCEWithLogitsLoss(), prediction) == pytest.approx(by_hand, rel=1e-6)

@@ -27,7 +27,7 @@ def made(plan: Plan) -> dict[str, Any]:
     data = plan.part("test")
     zeros = np.zeros((len(data), len(data.classes)), np.float32)
     prediction = Prediction(data.ids, zeros, data.classes, data.task, data.targets())
-    verdict = Verdict("test", prediction, score(prediction))
+    verdict = Verdict("test", prediction, score(prediction), 0.25)
     return results(plan, "run-1", History(ROWS), verdict, environment(plan.device, "32"), {"fit": 1.23456})
 
 
