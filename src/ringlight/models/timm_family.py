@@ -147,8 +147,13 @@ def create_timm(
     another number of classes is left out and starts at random.
 
     Raises:
-        ModelError: timm refuses the arguments, or the weights do not fit.
+        ModelError: a drop-path rate out of range, timm refuses the arguments, or the weights do not fit.
     """
+    rate = options.get("drop_path_rate", 0.0)
+    if not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise ModelError(
+            "a share of at least 0 and below 1", got=str(rate), where="model.drop_path_rate", fix="try 0.1"
+        )
     arguments: dict[str, Any] = {"in_chans": in_chans, **options}
     if drop_rate > 0 or "drop_rate" in accepted_keywords(architecture):
         arguments["drop_rate"] = drop_rate

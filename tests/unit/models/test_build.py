@@ -56,6 +56,13 @@ def test_impossible_sizes_are_refused_before_anything_is_built(arguments, messag
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_tiny_cbam"])
+def test_an_impossible_drop_path_rate_is_refused_before_training(name):
+    """timm takes any number; the first training step then ended in an internal error about `bernoulli_`."""
+    with pytest.raises(ModelError, match=r"^model\.drop_path_rate: expected a share of at least 0 and below 1, got 7"):
+        build_model(name, num_classes=2, pretrained=False, params={"drop_path_rate": 7.0})
+
+
 def test_every_mistake_comes_at_once():
     with pytest.raises(Problems) as caught:
         build_model("resnet10t", num_classes=2, params={"drop_path": 0.1, "global_pool": 3})
