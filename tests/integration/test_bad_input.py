@@ -306,3 +306,19 @@ def test_comparing_nothing_says_where_it_looked(refused: Refused, tmp_path: Path
     (tmp_path / "results.json").write_text('{"schema_version": 99}')
     (line,) = refused("compare", str(tmp_path / "results.json"))
     assert "expected results of schema version 1, got 99" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("optimizer.betas=[1.5,0.9]", "optimizer.betas"),
+        ("scheduler.min_lr=5", "scheduler.min_lr"),
+        ("scheduler.min_lr=-1", "scheduler.min_lr"),
+    ],
+)
+def test_numbers_of_optimiser_and_schedule_are_refused_before_a_run_is_written(
+    refused: Refused, tile_folder: Path, override: str, expected: str
+) -> None:
+    """They were found when training began, and left a failed run behind."""
+    (line,) = refused("train", "folder", f"data.root={tile_folder}", *FAST, override)
+    assert line.startswith(f"{expected}: expected")

@@ -6,6 +6,9 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from ringlight.config.load import read_config
 from ringlight.services import runs
 
 FAST = (
@@ -20,7 +23,7 @@ def parts_of(folder: Path) -> dict[str, str]:
 
 
 def test_the_test_set_of_a_run_stays_the_test_set_when_data_is_added(
-    tile_folder: Path, make_image: Callable[..., Path], tmp_path: Path
+    tile_folder: Path, make_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, brightness in (("dark", 50.0), ("bright", 205.0), ("middle", 128.0)):
         for index in range(10):
@@ -31,7 +34,9 @@ def test_the_test_set_of_a_run_stays_the_test_set_when_data_is_added(
     for name, brightness in (("dark", 52.0), ("bright", 203.0), ("middle", 126.0)):
         for index in range(8):
             make_image(tile_folder / name / f"second_{index}.png", brightness=brightness, seed=100 + index)
-    second = runs.train("folder", [*settings, f"split.file={first.folder / 'split.csv'}"], workspace=tmp_path / "ws")
+    monkeypatch.chdir(first.folder)
+    second = runs.train("folder", [*settings, "split.file=split.csv"], workspace=tmp_path / "ws")
+    monkeypatch.chdir(tmp_path)
     after = parts_of(second.folder)
     assert {key for key, part in after.items() if part == "test"} == {
         key for key, part in before.items() if part == "test"
@@ -39,3 +44,6 @@ def test_the_test_set_of_a_run_stays_the_test_set_when_data_is_added(
     assert all(after[key] == part for key, part in before.items())
     added = {part for key, part in after.items() if key not in before}
     assert added == {"train", "val"}
+    # The written configuration means the same split from any folder.
+    config = read_config(second.folder / "config.yaml")
+    assert config.split.file == first.folder / "split.csv"

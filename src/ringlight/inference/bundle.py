@@ -6,6 +6,7 @@ of the weights. Loading checks version and checksum, and never unpickles.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ringlight.data.preprocess import InputSpec
-from ringlight.errors import BundleError
+from ringlight.errors import BundleError, DataError
 from ringlight.files import file_sha256, unwritable, whole_file, write_json
 from ringlight.types import Task
 
@@ -79,11 +80,15 @@ class Bundle:
             raise BundleError(
                 f"the key {error}", got="none", where=where, fix="export the model again from its run"
             ) from error
+        except (TypeError, DataError) as error:
+            raise BundleError(
+                "values as Ringlight writes them", got=str(error), where=where, fix="copy the bundle again"
+            ) from error
 
 
 def write_bundle(folder: Path, bundle: Bundle, module: nn.Module) -> None:
     """Write weights and index into `folder`, each file whole, the index last (a bundle without it is not one)."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # A clone in standard layout: safetensors refuses tensors that share memory or are strided.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
@@ -91,9 +96,11 @@ def write_bundle(folder: Path, bundle: Bundle, module: nn.Module) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+    # As bytes: safetensors' own writer reports a full disk as an error of its own kind, without the reason.
     with whole_file(folder / WEIGHTS) as part:
-        save_file(state, part, metadata={"format": "pt"})
-    write_json(folder / INDEX, {**bundle.to_dict(), "files": {WEIGHTS: file_sha256(folder / WEIGHTS)}})
+        part.write_bytes(save(state, metadata={"format": "pt"}))
+    index = {**bundle.to_dict(), "files": {WEIGHTS: file_sha256(folder / WEIGHTS)}}
+    write_json(folder / INDEX, {**index, "index_sha256": _digest(index)})
 
 
 def read_bundle(path: Path) -> tuple[Bundle, nn.Module]:
@@ -107,10 +114,9 @@ def read_bundle(path: Path) -> tuple[Bundle, nn.Module]:
     index = folder / INDEX
     values = _read_index(index)
     bundle = Bundle.from_dict(values, str(index))
-    for name, expected in dict(values.get("files", {})).items():
+    _check_index(values, str(index))
+    for name, expected in values["files"].items():
         _check_file(folder / Path(name).name, expected)
-    if WEIGHTS not in values.get("files", {}):
-        raise BundleError(f"a checksum of {WEIGHTS}", got="none", where=str(index), fix="export the model again")
     return bundle, _build(bundle, folder / WEIGHTS)
 
 
@@ -138,6 +144,29 @@ def _read_index(index: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BundleError("a JSON object", got=type(values).__name__, where=str(index), fix="copy the bundle again")
     return values
+
+
+def _digest(index: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _check_index(values: dict[str, Any], where: str) -> None:
+    """Refuse an index that was edited: classes in another order would give every score another name.
+
+    Raises:
+        BundleError: a checksum is missing or wrong.
+    """
+    files = values.get("files")
+    if not isinstance(files, dict) or WEIGHTS not in files:
+        raise BundleError(f"a checksum of {WEIGHTS}", got="none", where=where, fix="export the model again")
+    rest = {key: value for key, value in values.items() if key != "index_sha256"}
+    if values.get("index_sha256") != _digest(rest):
+        raise BundleError(
+            "an index as it was written",
+            got="another checksum",
+            where=where,
+            fix="it was edited or damaged: copy the bundle again",
+        )
 
 
 def _check_file(path: Path, expected: str) -> None:

@@ -78,8 +78,10 @@ class Predictor:
         Images of one size go through the model together; where sizes differ, each batch holds one size.
 
         Raises:
-            DataError: an image cannot be read, or the list is empty.
+            DataError: an image cannot be read, the list is empty, or the batch is.
         """
+        if batch_size < 1:
+            raise DataError("a batch of 1 or more", got=str(batch_size), where="predict", fix="use batch_size=8")
         items = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
         if not items:
             raise DataError("at least one image", got="none", where="predict", fix="pass a path or an array")

@@ -64,9 +64,8 @@ class OpenedData:
                 fix="name the column that holds the paths: data.path_column=COLUMN",
             )
         config = self.config
-        size = config.data.image_size
-        image_size = (size, size) if isinstance(size, int) else (None if size is None else (size[0], size[1]))
-        spec = InputSpec(in_chans=config.model.in_chans, image_size=image_size, resize_mode=config.data.resize_mode)
+        data = config.data
+        spec = InputSpec(in_chans=config.model.in_chans, image_size=data.image_size, resize_mode=data.resize_mode)
         augmenter = Augmenter(config.augmentation, seed=config.experiment.seed)
         return contact_sheet(self.dataset, spec, augmenter, out, num_samples=num_samples, seed=config.experiment.seed)
 

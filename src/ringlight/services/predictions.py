@@ -33,8 +33,7 @@ def predict_files(
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    # The path as it was typed, so that the table does not repeat the working folder in every row.
-    images = [path / key for key in find_images(path).images]
+    images = list(find_images(path).images.values())
     if not images:
         raise DataError("at least one image", got="none", where=str(path), fix="name images, or a folder that has some")
     return images

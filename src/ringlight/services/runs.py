@@ -114,7 +114,9 @@ def resume(
         )
     # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
     home = folder.absolute().parent
-    made = plan(read_config(folder / "config.yaml"), home.parent if home.name == "runs" else workspace)
+    # The run's own split, whatever became of the file it was once read from.
+    config = read_config(folder / "config.yaml").replacing({"split.file": str(folder.absolute() / "split.csv")})
+    made = plan(config, home.parent if home.name == "runs" else workspace)
     if manifest.get("dataset_fingerprint") != made.dataset.fingerprint:
         raise RunError(
             f"the data of the run (fingerprint {str(manifest.get('dataset_fingerprint'))[:12]})",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.config.schema import Config
 from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
-from ringlight.data.checks import check, hash_contents
+from ringlight.data.checks import Inspection, inspect_dataset
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.split import split_dataset
 from ringlight.errors import ConfigError, DataError, Problems
@@ -97,8 +97,11 @@ def make_plan(config: Config, cache: Path) -> Plan:
         SplitError: the records cannot be split as asked.
     """
     device = choose_device(config.training.device)
-    dataset, notes = load_dataset(config, cache)
-    _trainable(dataset, config)
+    choose_precision(config.training.precision, device)
+    _try_optimization(config)
+    inspection = load_dataset(config, cache)
+    dataset, notes = inspection.dataset, _data_notes(inspection)
+    _trainable(inspection, config)
     split = split_dataset(dataset, strategy=config.split.strategy, seed=config.experiment.seed, file=config.split.file)
     notes += split.warnings
     if len(split.val):
@@ -109,8 +112,17 @@ def make_plan(config: Config, cache: Path) -> Plan:
         return _build(config, dataset, split, device, notes)
 
 
-def load_dataset(config: Config, cache: Path) -> tuple[Dataset, tuple[str, ...]]:
-    """Read, check and hash the configured data; return it with the notes for the data card.
+def _try_optimization(config: Config) -> None:
+    """Build optimiser and schedule once over a stand-in, so that their numbers are refused before a file is read."""
+    from torch import nn
+
+    from ringlight.training.engine import optimizer_of, schedule_of
+
+    schedule_of(config, None, 1000)(optimizer_of(config)(nn.Linear(1, 1)))
+
+
+def load_dataset(config: Config, cache: Path) -> Inspection:
+    """Read, check and hash the configured data, each file once.
 
     Raises:
         Problems: every unusable file or label, a line each.
@@ -118,13 +130,17 @@ def load_dataset(config: Config, cache: Path) -> tuple[Dataset, tuple[str, ...]]
     dataset = make_source(config, cache).load()
     if config.data.task not in (None, dataset.task):
         raise ConfigError(dataset.task, got=str(config.data.task), where="data.task", fix="leave it out (null)")
-    findings = check(dataset, min_samples_per_class=config.data.min_samples_per_class)
-    errors = [str(finding) for finding in findings if finding.severity == "error"]
+    inspection = inspect_dataset(dataset, min_samples_per_class=config.data.min_samples_per_class)
+    errors = [str(finding) for finding in inspection.findings if finding.severity == "error"]
     if errors:
         more = len(errors) - MAX_LISTED_FINDINGS
         raise Problems(errors[:MAX_LISTED_FINDINGS] + ([f"... and {more} more like these"] if more > 0 else []))
-    notes = (*dataset.notes, *(str(finding) for finding in findings if finding.severity == "warning"))
-    return (hash_contents(dataset) if dataset.has_content else dataset), notes
+    return inspection
+
+
+def _data_notes(inspection: Inspection) -> tuple[str, ...]:
+    warnings = (str(finding) for finding in inspection.findings if finding.severity == "warning")
+    return (*inspection.dataset.notes, *warnings)
 
 
 def make_source(config: Config, cache: Path) -> Any:
@@ -142,7 +158,8 @@ def make_source(config: Config, cache: Path) -> Any:
     return SOURCES.build(data.source, root=Path(root).expanduser().absolute(), **params)
 
 
-def _trainable(dataset: Dataset, config: Config) -> None:
+def _trainable(inspection: Inspection, config: Config) -> None:
+    dataset, sizes = inspection.dataset, inspection.image_sizes
     if not dataset.has_content:
         raise DataError(
             "records with images",
@@ -158,6 +175,14 @@ def _trainable(dataset: Dataset, config: Config) -> None:
             where="model.num_classes",
             fix="leave it out (null) to take it from the data",
         )
+    if config.data.image_size is None and len(sizes) > 1:
+        listed = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
+        raise DataError(
+            "images of one size, or data.image_size",
+            got=f"{len(sizes)} sizes ({listed}{', ...' if len(sizes) > 3 else ''})",
+            where=dataset.name,
+            fix="set data.image_size=224 (or [height,width]) and, to keep proportions, data.resize_mode=letterbox",
+        )
 
 
 def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice, notes: tuple[str, ...]) -> Plan:
@@ -165,9 +190,7 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
 
     seed_everything(config.experiment.seed)
     model = config.model
-    size = config.data.image_size
-    image_size = (size, size) if isinstance(size, int) else (None if size is None else (size[0], size[1]))
-    _check_sizes(dataset, image_size)
+    wished = InputSpec(image_size=config.data.image_size, resize_mode=config.data.resize_mode, in_chans=model.in_chans)
     built = build_model(
         model.name,
         num_classes=len(dataset.classes),
@@ -175,15 +198,8 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
         drop_rate=model.drop_rate,
         pretrained=model.pretrained,
         weights_folder=config.weights.folder,
-        image_size=image_size,
+        image_size=wished.size,
         params=model.params(),
-    )
-    spec = InputSpec(
-        in_chans=model.in_chans,
-        image_size=image_size,
-        resize_mode=config.data.resize_mode,
-        mean=built.mean,
-        std=built.std,
     )
     criterion = _criterion(config, dataset.take(split.train))
     augmenter = (
@@ -194,7 +210,7 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
         config=resolved,
         dataset=dataset,
         split=split,
-        spec=spec,
+        spec=replace(wished, mean=built.mean, std=built.std),
         module=built.module,
         weights=built.weights,
         criterion=criterion,
@@ -218,35 +234,20 @@ def _criterion(config: Config, train: Dataset) -> nn.Module:
     return loss
 
 
-def _check_sizes(dataset: Dataset, image_size: tuple[int, int] | None) -> None:
-    from ringlight.data.checks import statistics
-
-    if image_size is not None:
-        return
-    sizes = statistics(dataset).image_sizes
-    if len(sizes) > 1:
-        listed = ", ".join(list(sizes)[:3])
-        raise DataError(
-            "images of one size, or data.image_size",
-            got=f"{len(sizes)} sizes ({listed}, ...)",
-            where=dataset.name,
-            fix="set data.image_size=224 (or [height,width]) and, to keep proportions, data.resize_mode=letterbox",
-        )
-
-
 def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained: bool, criterion: Any) -> Config:
     """Write every automatic choice into the configuration, so that it runs again as it ran."""
     from ringlight.losses import LOSSES
 
     chosen = criterion.get_params()
-    root = config.data.root
     values: dict[str, object] = {
         "training.device": device.device,
         "training.precision": choose_precision(config.training.precision, device),
         "training.num_threads": config.training.num_threads or _current_threads(),
         "data.task": dataset.task,
         "data.num_workers": choose_num_workers(config.data.num_workers, device),
-        "data.root": None if root is None else str(Path(root).expanduser().absolute()),
+        "data.root": _absolute(config.data.root),
+        "split.file": _absolute(config.split.file),
+        "weights.folder": _absolute(config.weights.folder),
         "model.num_classes": len(dataset.classes),
         "model.pretrained": pretrained,
     }
@@ -256,6 +257,11 @@ def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained:
     words = {key for key, value in asked.items() if isinstance(value, str) and value != "first_batch"}
     values |= {f"loss.{key}": chosen[key] for key in words if isinstance(chosen.get(key), list)}
     return config.replacing(values)
+
+
+def _absolute(path: Path | None) -> str | None:
+    """Return a path that means the same wherever the run's configuration is used again."""
+    return None if path is None else str(path.expanduser().absolute())
 
 
 def _current_threads() -> int:

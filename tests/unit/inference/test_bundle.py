@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import torch
 
 from ringlight.data.preprocess import InputSpec
-from ringlight.errors import BundleError, DataError
-from ringlight.inference.bundle import FORMAT_VERSION, Bundle, read_bundle, write_bundle
+from ringlight.errors import BundleError, DataError, WorkspaceError
+from ringlight.inference.bundle import FORMAT_VERSION, Bundle, _digest, read_bundle, write_bundle
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_model
 
@@ -42,9 +43,11 @@ def copied(saved: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, **changes: object) -> None:
+    """Change the index and its checksum: what remains to be refused is not caught by the checksum."""
     values = json.loads((folder / "bundle.json").read_text())
     values.update(changes)
-    (folder / "bundle.json").write_text(json.dumps(values))
+    del values["index_sha256"]
+    (folder / "bundle.json").write_text(json.dumps({**values, "index_sha256": _digest(values)}))
 
 
 def test_a_bundle_round_trip_keeps_every_weight_and_the_description(saved: Path) -> None:
@@ -133,7 +136,7 @@ def test_a_pickle_in_place_of_the_weights_is_never_run(copied: Path) -> None:
 
 
 def test_a_listed_file_outside_the_bundle_is_not_opened(copied: Path) -> None:
-    edit(copied, files={"../../secret": "0" * 64})
+    edit(copied, files={"../../secret": "0" * 64, "model.safetensors": "0" * 64})
     with pytest.raises(BundleError, match=f"{copied / 'secret'}: expected a file the bundle lists"):
         read_bundle(copied)
 
@@ -160,3 +163,44 @@ def test_a_threshold_outside_zero_and_one_and_an_empty_list_are_refused(saved: P
         Predictor.from_path(saved, threshold=1.5)
     with pytest.raises(DataError, match="expected at least one image, got none"):
         Predictor.from_path(saved, device="cpu").predict([])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"classes": ["riß", "gut", "pore"]}, {"task": "foo"}, {"architecture": {"name": "resnet10t"}}, {"metrics": {}}],
+    ids=["classes-reordered", "task", "architecture", "metrics"],
+)
+def test_an_edited_index_is_refused(copied: Path, change: dict[str, object]) -> None:
+    """Classes in another order load without complaint elsewhere, and every score then has another name."""
+    values = json.loads((copied / "bundle.json").read_text())
+    (copied / "bundle.json").write_text(json.dumps({**values, **change}))
+    with pytest.raises(BundleError, match=r"bundle\.json: expected an index as it was written, got another checksum"):
+        read_bundle(copied)
+
+
+@pytest.mark.parametrize("change", [{"classes": 5}, {"files": 3}, {"input_spec": {"in_chans": 7}}])
+def test_an_index_of_wrong_types_is_one_line(copied: Path, change: dict[str, object]) -> None:
+    edit(copied, **change)
+    with pytest.raises(BundleError, match=r"bundle\.json: expected"):
+        read_bundle(copied)
+
+
+def test_a_disk_that_fills_while_weights_are_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors' own writer raised an error of its own kind, which ended as an internal error."""
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    module = build_model("resnet10t", num_classes=3, pretrained=False).module
+    monkeypatch.setattr(Path, "write_bytes", full)
+    bundle = Bundle(architecture={}, task="multiclass", classes=("a", "b", "c"), input_spec=SPEC)
+    with pytest.raises(WorkspaceError, match="expected room on the disk"):
+        write_bundle(tmp_path, bundle, module)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_of_none_is_refused(saved: Path) -> None:
+    with pytest.raises(DataError, match="expected a batch of 1 or more, got 0"):
+        Predictor.from_path(saved, device="cpu").predict(np.zeros((32, 32), np.uint8), batch_size=0)

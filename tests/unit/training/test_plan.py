@@ -134,7 +134,7 @@ def test_a_task_that_the_source_cannot_give_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_loaded_data_set_carries_its_content(tile_folder: Path, tmp_path: Path) -> None:
-    dataset, _ = load_dataset(compose("folder", [f"data.root={tile_folder}"]), tmp_path)
+    dataset = load_dataset(compose("folder", [f"data.root={tile_folder}"]), tmp_path).dataset
     assert dataset.table.column("content").null_count == 0
 
 
