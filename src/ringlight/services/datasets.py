@@ -13,6 +13,7 @@ from ringlight.data.augment import Augmenter
 from ringlight.data.checks import Finding, Statistics, check, statistics
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.preview import contact_sheet
+from ringlight.data.severstal import IMAGE_FOLDERS
 from ringlight.data.split import split_dataset, write_split
 from ringlight.errors import DataError, did_you_mean
 from ringlight.runtime import workspace_folder
@@ -20,8 +21,6 @@ from ringlight.training.plan import make_source, part_problems
 from ringlight.types import Dataset, Split
 
 TABLES = (".csv", ".parquet")
-IMAGE_FOLDERS = ("images", "train_images", "img")
-"""What folders are called that hold images of every class."""
 
 
 @dataclass(frozen=True, slots=True)

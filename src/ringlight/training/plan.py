@@ -13,9 +13,10 @@ from ringlight.config.schema import Config
 from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
 from ringlight.data.checks import Inspection, inspect_dataset
+from ringlight.data.faults import Faults
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.split import split_dataset
-from ringlight.errors import ConfigError, DataError, Problems
+from ringlight.errors import ConfigError, DataError
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import (
     DeviceChoice,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ringlight.models import WeightsChoice
-
-MAX_LISTED_FINDINGS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +130,11 @@ def load_dataset(config: Config, cache: Path) -> Inspection:
     if config.data.task not in (None, dataset.task):
         raise ConfigError(dataset.task, got=str(config.data.task), where="data.task", fix="leave it out (null)")
     inspection = inspect_dataset(dataset, min_samples_per_class=config.data.min_samples_per_class)
-    errors = [str(finding) for finding in inspection.findings if finding.severity == "error"]
-    if errors:
-        more = len(errors) - MAX_LISTED_FINDINGS
-        raise Problems(errors[:MAX_LISTED_FINDINGS] + ([f"... and {more} more like these"] if more > 0 else []))
+    faults = Faults(dataset.name)
+    for found in inspection.findings:
+        if found.severity == "error":
+            faults.add(found.expected, got=found.got, where=found.where, fix=found.fix)
+    faults.raise_if_any()
     return inspection
 
 
