@@ -107,7 +107,7 @@ def test_every_unusable_file_gets_its_line_and_many_are_counted(plan_of: PlanOf,
     lines = str(caught.value).splitlines()
     assert len(lines) == 21
     assert "broken_00.png" in lines[0]
-    assert lines[-1] == "... and 2 more like these"
+    assert lines[-1] == "tiles: and 2 more faults of this kind (22 in all)"
 
 
 def test_a_label_only_table_is_not_trained_on(plan_of: PlanOf, tmp_path: Path) -> None:
