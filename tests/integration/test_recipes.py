@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import ringlight as rl
+from ringlight.cli.main import main
 from ringlight.config.load import recipe_names
 from ringlight.services import runs
 
@@ -80,3 +82,22 @@ def test_a_recipe_trains_judges_saves_and_predicts(recipe: str, tmp_path: Path) 
     result = rl.load(run).predict(np.zeros((40, 70, 3), np.uint8))
     assert result.probabilities.shape == (1, len(run.results["dataset"]["classes"]))
     assert np.isfinite(result.probabilities).all()
+
+
+def test_the_documented_strip_training_runs_as_written_where_the_data_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As typed in a project that keeps `data/images` and `data/annotations`; the dry run does all but the epochs."""
+    fake("severstal")(tmp_path / "data", "supervisely")
+    monkeypatch.chdir(tmp_path)
+    command = (
+        "train severstal model.name=convnext_tiny_cbam loss.name=focal_loss loss.alpha=dynamic loss.gamma=2.0 "
+        "data.batch_size=4 training.num_epochs=50 training.early_stopping_patience=15 "
+        "split.strategy=stratified_80_10_10 experiment.seed=42 --dry-run --json"
+    )
+    assert main(command.split()) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["config"]["data"]["root"] == str(tmp_path / "data")
+    assert seen["model"]["num_parameters"] == pytest.approx(28e6, rel=0.02)
+    assert seen["split"]["strategy"] == "stratified_80_10_10"
+    assert not (tmp_path / "workspace" / "runs").exists()

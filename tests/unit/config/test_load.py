@@ -58,7 +58,7 @@ def test_severstal_recipe_is_the_first_systems():
     }
     assert (config.model.name, config.model.params()) == ("convnext_tiny_cbam", {"cbam_stages": [3, 4]})
     assert (config.scheduler.name, config.scheduler.warmup_epochs) == ("warmup_cosine", 5)
-    assert (config.data.root, config.data.image_size, config.optimizer.weight_decay) == (None, None, 0.0001)
+    assert (config.data.root, config.data.image_size, config.optimizer.weight_decay) == (Path("data"), None, 0.0001)
 
 
 @pytest.mark.parametrize(
