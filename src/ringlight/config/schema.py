@@ -19,7 +19,10 @@ SCHEMA_VERSION: Final = 1
 
 Side = Annotated[Whole, Field(ge=16, le=16384)]
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(as_text)]
-Strategy = Literal["stratified_70_15_15", "stratified_80_10_10", "stratified_80_20", "predefined"]
+Strategy = Literal[
+    "stratified_70_15_15", "stratified_80_10_10", "stratified_80_20", "time_70_15_15", "leave_one_group_out",
+    "predefined",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -111,7 +114,27 @@ class SplitConfig(Section):
     strategy: Strategy = Field(
         "stratified_70_15_15",
         description="percent of training, validation and test records (80_20: training and test), classes kept in "
-        "proportion; predefined uses what the source prescribes",
+        "proportion; time_70_15_15 trains on the oldest and tests on the newest; leave_one_group_out tests on "
+        "split.test_group; predefined uses what the source prescribes",
+    )
+    groups: Literal["auto", "given", "duplicates", "time", "none"] = Field(
+        "auto",
+        description="what no split may divide: the data's own groups (given), near-duplicates found in the pixels, "
+        "records closer in time than split.time_window; auto takes the given ones and else looks for duplicates; none "
+        "divides record by record",
+    )
+    time_window: Annotated[Real, Field(gt=0)] | None = Field(
+        None, description="split.groups=time: records less than this apart in time (seconds) are one group"
+    )
+    time_gap: Real = Field(
+        0.0, ge=0, description="time_70_15_15: records closer than this to the next part (seconds) are left out"
+    )
+    test_group: Word | None = Field(None, description="leave_one_group_out: the group to test on")
+    allow_leak: StrictBool = Field(
+        False, description="go on although the split leaks; the run is marked leaky wherever its scores are shown"
+    )
+    leak_probe: StrictBool = Field(
+        True, description="where groups hold several records, measure once what a random split would pretend"
     )
     file: Location | None = Field(None, description="a saved split to read back; its test set stays the test set")
 
@@ -139,6 +162,59 @@ class TrainingConfig(Section):
     )
     confusion_every_n_epochs: Whole = Field(10, ge=1, description="how often the confusion matrix is drawn")
     num_sample_predictions: Whole = Field(8, ge=0, description="validation images shown with prediction and truth")
+
+
+class PointConfig(Section):
+    """An operating point: what the thresholds, fixed on validation, have to reach."""
+
+    kind: Literal["max_f1", "recall_at_least", "precision_at_least", "min_cost"] = Field(
+        "max_f1", description="what is sought: the best F1, a recall or a precision, or the lowest cost per part"
+    )
+    label: Word | None = Field(None, description="the class it is about; null means every class (multi-label)")
+    target: Annotated[Real, Field(gt=0, lt=1)] | None = Field(
+        None, description="the recall or precision to reach, from 0 to 1"
+    )
+    escape_cost: Annotated[Real, Field(ge=0)] | None = Field(None, description="min_cost: cost of an escape")
+    overkill_cost: Annotated[Real, Field(ge=0)] | None = Field(None, description="min_cost: cost of an overkill")
+    prevalence: Annotated[Real, Field(gt=0, lt=1)] | None = Field(
+        None, description="min_cost: share of defective parts on the line; null takes the validation part's"
+    )
+
+
+class EvaluationConfig(Section):
+    """How a trained model is judged. Nothing here is chosen on the test part."""
+
+    good_class: Word | None = Field(
+        "auto",
+        description="the class of good parts, for escapes and overkill: auto knows good, ok, pass, free, normal and "
+        "their like; null has none. In multi-label data a good part carries no label",
+    )
+    calibration: Literal["auto", "none", "temperature", "vector", "platt"] = Field(
+        "auto",
+        description="how scores become probabilities one can believe, fitted on validation and kept only if it helps: "
+        "auto is temperature (one label) or platt (any number)",
+    )
+    operating_points: dict[str, PointConfig] = Field(
+        {"max_f1": PointConfig()},
+        description="thresholds fixed on validation, by name, each with kind, label, target, escape_cost, "
+        "overkill_cost, prevalence",
+    )
+    operating_point: Word = Field(
+        "default",
+        description="the point that decides in the scores and in the saved model; default is the best class, or 0.5",
+    )
+    confidence: Real = Field(0.95, ge=0.5, le=0.999, description="confidence of every interval and certificate")
+    num_resamples: Whole = Field(2000, ge=100, le=100_000, description="bootstrap resamples behind the intervals")
+    prevalence: Annotated[Real, Field(gt=0, lt=1)] | None = Field(
+        None, description="share of defective parts on the line, for PPM and cost; null takes the judged part's"
+    )
+    escape_cost: Annotated[Real, Field(ge=0)] | None = Field(None, description="cost of a defective part let through")
+    overkill_cost: Annotated[Real, Field(ge=0)] | None = Field(None, description="cost of a good part thrown away")
+    tta_runs: Whole = Field(
+        1, ge=1, le=8, description="views each image is judged in (as it is, flipped, turned) and averaged; 1 is off"
+    )
+    tta_space: Literal["probability", "logit"] = Field("probability", description="what is averaged over the views")
+    num_mistakes: Whole = Field(12, ge=0, le=100, description="worst mistakes shown as pictures in the report")
 
 
 class ExperimentConfig(Section):
@@ -171,6 +247,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     experiment: ExperimentConfig = ExperimentConfig()
     weights: WeightsConfig = WeightsConfig()
 
@@ -197,6 +274,7 @@ SECTIONS: dict[str, type[Section] | None] = {
     "optimizer": OptimizerConfig,
     "scheduler": SchedulerConfig,
     "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
     "experiment": ExperimentConfig,
     "weights": WeightsConfig,
 }
