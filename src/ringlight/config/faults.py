@@ -10,10 +10,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ringlight.config.aliases import ALIASES
-from ringlight.config.schema import SECTIONS, Config, fields_of
+from ringlight.config.schema import SECTIONS, Config, PointConfig, fields_of
 from ringlight.errors import did_you_mean, nearest
 
 TOP = ("schema_version", "recipe")
+
+POINTS = ("evaluation", "operating_points")
+"""The one field whose values have keys of their own: points by name."""
 
 
 def unknown_key(key: str) -> str:
@@ -87,7 +90,7 @@ def schema_faults(error: ValidationError) -> list[str]:
     """Return a line for each field that the schema refuses; the members of a union are told in one line."""
     found: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        depth = 1 if detail["loc"][0] in TOP else 2
+        depth = 1 if detail["loc"][0] in TOP else 4 if detail["loc"][:2] == POINTS else 2
         found.setdefault(tuple(str(part) for part in detail["loc"][:depth]), []).append(detail)
     return [_field_fault(path, details) for path, details in found.items()]
 
@@ -95,6 +98,9 @@ def schema_faults(error: ValidationError) -> list[str]:
 def _field_fault(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
     where = ".".join(path)
     if details[0]["type"] == "extra_forbidden":
+        if path[:2] == POINTS:
+            fix = did_you_mean(path[-1], PointConfig.model_fields)
+            return f"{where}: expected a key of an operating point, got unknown key `{path[-1]}`; {fix}"
         return unknown_key(where)
     # A value of the right type that is out of range is not helped by the union's other types.
     telling = [detail for detail in details if not detail["type"].endswith("_type")] or details
@@ -112,7 +118,12 @@ def _fix(path: Sequence[str], got: object, choices: Sequence[str]) -> str:
     near = nearest(str(got), choices) if choices else None
     if near is not None:
         return f"did you mean `{near}`?"
-    return "correct the value" if path[0] == "augmentation" else f"correct the value (default: {_default(path)})"
+    whole_point = path[:2] == POINTS and len(path) < 4
+    return (
+        "correct the value"
+        if path[0] == "augmentation" or whole_point
+        else f"correct the value (default: {_default(path)})"
+    )
 
 
 def _noun(detail: ErrorDetails) -> str:
@@ -121,7 +132,7 @@ def _noun(detail: ErrorDetails) -> str:
         return message.removeprefix("Value error, ")
     if kind in ("tuple_type", "too_long", "missing"):
         return "a list [height, width]"
-    if kind == "dict_type":
+    if kind in ("dict_type", "model_type"):
         return "a mapping of parameters"
     noun = message.removeprefix("Input should be ").partition(", unable")[0]
     return (
@@ -130,8 +141,8 @@ def _noun(detail: ErrorDetails) -> str:
 
 
 def _default(path: Sequence[str]) -> str:
-    value: Any = Config()
-    for key in path:
+    value: Any = PointConfig() if path[:2] == POINTS else Config()
+    for key in path[3:] if path[:2] == POINTS else path:
         value = getattr(value, key, None)
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 

@@ -27,6 +27,20 @@ def lines(overrides, recipe="severstal", **options):
             "training.num_epoch: expected a key of training, got unknown key `training.num_epoch`; "
             "did you mean `num_epochs`?",
         ),
+        (
+            "evaluation.operating_points.safe.targe=0.9",
+            "evaluation.operating_points.safe.targe: expected a key of an operating point, got unknown key `targe`; "
+            "did you mean `target`?",
+        ),
+        (
+            "evaluation.operating_points.safe.target=2",
+            "evaluation.operating_points.safe.target: expected a number less than 1, got 2; "
+            "correct the value (default: null)",
+        ),
+        (
+            "evaluation.operating_points.safe=98",
+            "evaluation.operating_points.safe: expected a mapping of parameters, got 98; correct the value",
+        ),
         ("trainig.lr=1", "trainig: expected a section, got unknown section `trainig`; did you mean `training`?"),
         ("lr=1", "lr: expected section.key=value, got unknown key `lr`; did you mean `optimizer.lr`?"),
         (
