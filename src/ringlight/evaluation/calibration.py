@@ -270,7 +270,7 @@ def _smoothed(truth: FloatArray, task: Task, kind: Kind) -> FloatArray:
     if kind == "platt":
         positives = truth.sum(axis=0)
         negatives = len(truth) - positives
-        return np.where(truth > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+        return np.asarray(np.where(truth > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2)))
     share = 1.0 / (len(truth) + 1)
     even = 1.0 / truth.shape[1] if task == "multiclass" else 0.5
     return np.asarray((1 - share) * truth + share * even)

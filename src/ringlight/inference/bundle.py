@@ -1,7 +1,10 @@
 """The bundle: a trained model as two files that need nothing else.
 
-`model.safetensors` holds the weights, `bundle.json` everything needed to build the model and feed it, and the SHA-256
-of the weights. Loading checks version and checksum, and never unpickles.
+`model.safetensors` holds the weights, `bundle.json` everything needed to build the model, feed it and decide by its
+scores, and the SHA-256 of the weights. Loading checks version and checksum, and never unpickles.
+
+Format 2 added what was fixed on validation: calibration, operating points, test-time augmentation, reject option. A
+bundle of format 1 is read as one without them: raw probabilities, the best class or 0.5.
 """
 
 from __future__ import annotations
@@ -14,14 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ringlight.data.preprocess import InputSpec
-from ringlight.errors import BundleError, DataError
+from ringlight.errors import BundleError, DataError, did_you_mean
+from ringlight.evaluation.calibration import Calibration
+from ringlight.evaluation.thresholds import OperatingPoint
 from ringlight.files import file_sha256, unwritable, whole_file, write_json
+from ringlight.inference.tta import Tta
 from ringlight.types import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+DEFAULT_POINT = "default"
+"""The operating point every model has: the best class, or every label with a probability of 0.5."""
 WEIGHTS = "model.safetensors"
 INDEX = "bundle.json"
 
@@ -30,7 +39,10 @@ INDEX = "bundle.json"
 class Bundle:
     """What `bundle.json` says, without the weights.
 
-    `architecture` is a catalogue name with its parameters: `name`, `in_chans`, `drop_rate`, `params`.
+    `architecture` is a catalogue name with its parameters: `name`, `in_chans`, `drop_rate`, `params`. What was fixed on
+    validation is kept as its own `to_dict` wrote it: `calibration` (empty: none), `operating_points` by name, `tta`;
+    `operating_point` names the point that decides, `good_class` the class of good parts, and decisions less sure than
+    `reject_threshold` are for a human.
     """
 
     architecture: Mapping[str, Any]
@@ -41,6 +53,12 @@ class Bundle:
     dataset_fingerprint: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    operating_point: str = DEFAULT_POINT
+    tta: Mapping[str, Any] = field(default_factory=lambda: Tta().to_dict())
+    good_class: str | None = None
+    reject_threshold: float | None = None
     format_version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,18 +73,19 @@ class Bundle:
         """Build from JSON values.
 
         Raises:
-            BundleError: a version this Ringlight does not know, or a key that is missing.
+            BundleError: a version this Ringlight does not know, a key that is missing, or rules that do not fit the
+                model.
         """
         found = values.get("format_version")
-        if found != FORMAT_VERSION:
+        if found not in READABLE_VERSIONS:
             raise BundleError(
-                f"bundle format version {FORMAT_VERSION}",
+                f"bundle format version {' or '.join(map(str, READABLE_VERSIONS))}",
                 got=repr(found),
                 where=where,
                 fix="load it with the Ringlight that wrote it (see `versions` in the file) or a newer one",
             )
         try:
-            return cls(
+            bundle = cls(
                 architecture=values["architecture"],
                 task=values["task"],
                 classes=tuple(values["classes"]),
@@ -75,15 +94,51 @@ class Bundle:
                 dataset_fingerprint=values.get("dataset_fingerprint", ""),
                 metrics=values.get("metrics", {}),
                 versions=values.get("versions", {}),
+                calibration=values.get("calibration", {}),
+                operating_points=values.get("operating_points", {}),
+                operating_point=values.get("operating_point", DEFAULT_POINT),
+                tta=values.get("tta", Tta().to_dict()),
+                good_class=values.get("good_class"),
+                reject_threshold=values.get("reject_threshold"),
             )
+            bundle._check_rules(where)
         except KeyError as error:
             raise BundleError(
                 f"the key {error}", got="none", where=where, fix="export the model again from its run"
             ) from error
-        except (TypeError, DataError) as error:
+        except (TypeError, AttributeError, DataError) as error:
             raise BundleError(
                 "values as Ringlight writes them", got=str(error), where=where, fix="copy the bundle again"
             ) from error
+        return bundle
+
+    def _check_rules(self, where: str) -> None:
+        """Refuse rules that were made for another model: they would decide, and nobody would notice."""
+        Tta.from_dict(self.tta, where)
+        if self.calibration:
+            Calibration.from_dict(self.calibration).calibrator.apply([[0.0] * len(self.classes)])
+        limit = self.reject_threshold
+        if limit is not None and not (isinstance(limit, float | int) and 0 <= limit <= 1):
+            raise DataError("a number from 0 to 1", got=repr(limit), where="reject_threshold", fix="export it again")
+        for name, values in self.operating_points.items():
+            point = OperatingPoint.from_dict(values)
+            if (point.task, point.classes) != (self.task, self.classes):
+                fix = "fix it on this model's validation"
+                raise DataError("the task and classes of the model", got="others", where=f"point {name}", fix=fix)
+        self.point(self.operating_point)
+
+    def point(self, name: str) -> OperatingPoint:
+        """Return a stored operating point by its name, or the default one.
+
+        Raises:
+            DataError: there is none of that name; the message suggests the nearest.
+        """
+        if name in self.operating_points:
+            return OperatingPoint.from_dict(self.operating_points[name])
+        if name != DEFAULT_POINT:
+            fix = did_you_mean(name, [DEFAULT_POINT, *self.operating_points])
+            raise DataError("an operating point of the model", got=f"`{name}`", where="operating_point", fix=fix)
+        return OperatingPoint.default(self.task, self.classes)
 
 
 def write_bundle(folder: Path, bundle: Bundle, module: nn.Module) -> None:

@@ -1,9 +1,9 @@
-"""Scores and labels of images from a loaded bundle: the same preparation and the same numbers as the run's own test."""
+"""Decisions on images from a loaded bundle: the same preparation, numbers and rules as in the run's own test."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,11 @@ import numpy.typing as npt
 
 from ringlight.data.preprocess import prepare
 from ringlight.errors import DataError
-from ringlight.inference.bundle import Bundle, read_bundle
-from ringlight.runtime import choose_device
+from ringlight.evaluation.calibration import Calibration, Calibrator
+from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
+from ringlight.inference.bundle import DEFAULT_POINT, Bundle, read_bundle
+from ringlight.inference.tta import Tta, averaged
+from ringlight.runtime import LOGGER, choose_device
 from ringlight.types import Prediction
 
 if TYPE_CHECKING:
@@ -31,46 +34,84 @@ def forward(module: nn.Module, images_BCHW: Tensor, device: str) -> npt.NDArray[
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Scores of N images: `probabilities` (N, K) in double precision, `labels` the class names each image is given."""
+    """Scores and decisions of N images.
+
+    `prediction` holds the raw scores, `probabilities` (N, K) the calibrated ones in double precision. `decisions`
+    (N, K) is what the operating point named `operating_point` made of them, `labels` the same as class names.
+    `scores` (N,) says how sure each decision is, from 0 to 1; `rejected` (N,) which are not sure enough and need a
+    human, None when the model has no such limit.
+    """
 
     prediction: Prediction
     probabilities: npt.NDArray[np.float64]
     labels: list[list[str]]
+    decisions: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64]
+    operating_point: str = DEFAULT_POINT
+    rejected: npt.NDArray[np.bool_] | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one plain row an image: id, labels, and a score per class."""
-        classes = self.prediction.classes
-        return [
-            {"id": key, "labels": ";".join(labels), **dict(zip(classes, map(float, scores), strict=True))}
-            for key, labels, scores in zip(self.prediction.ids, self.labels, self.probabilities, strict=True)
+        """Return one plain row an image: id, labels, a probability per class; `to_human` where the model has a limit.
+
+        A class of that name keeps its column.
+        """
+        rows = [
+            {"id": key, "labels": ";".join(labels), **dict(zip(self.prediction.classes, map(float, row), strict=True))}
+            for key, labels, row in zip(self.prediction.ids, self.labels, self.probabilities, strict=True)
         ]
+        if self.rejected is not None:
+            for row, rejected in zip(rows, self.rejected.tolist(), strict=True):
+                row.setdefault("to_human", rejected)
+        return rows
 
 
 class Predictor:
-    """A loaded model.
+    """A loaded model with the rules that were fixed on its validation part.
 
-    `threshold` in (0, 1) turns multi-label probabilities into labels; a multi-class image gets its best class.
+    Scores are averaged over the bundle's test-time views and calibrated; its operating point decides. Another stored
+    point is chosen with `operating_point` ("default": the best class, or 0.5). `threshold` in (0, 1) puts one number
+    in place of a multi-label point; a multi-class image has its class from the point, whatever the number.
+
+    Raises:
+        DataError: a threshold outside (0, 1) or beside an operating point; a point that the bundle does not have, or
+            that was refused when it was to be fixed.
     """
 
-    def __init__(self, bundle: Bundle, module: nn.Module, *, device: str = "auto", threshold: float = 0.5) -> None:
-        if not 0 < threshold < 1:
-            raise DataError("a number in (0, 1)", got=repr(threshold), where="threshold", fix="use 0.5")
+    def __init__(
+        self,
+        bundle: Bundle,
+        module: nn.Module,
+        *,
+        device: str = "auto",
+        threshold: float | None = None,
+        operating_point: str | None = None,
+    ) -> None:
         self.bundle = bundle
         self.classes = bundle.classes
         self.task = bundle.task
-        self.threshold = threshold
+        self.point = _choose_point(bundle, threshold, operating_point)
+        self.calibrator = Calibration.from_dict(bundle.calibration).calibrator if bundle.calibration else Calibrator()
+        self.tta = Tta.from_dict(bundle.tta, "bundle")
         self.device = choose_device(device).device
         self.module = module.to(self.device).eval()
 
     @classmethod
-    def from_path(cls, path: Path | str, *, device: str = "auto", threshold: float = 0.5) -> Predictor:
+    def from_path(
+        cls,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        threshold: float | None = None,
+        operating_point: str | None = None,
+    ) -> Predictor:
         """Load a bundle folder or a finished run folder.
 
         Raises:
             BundleError: it is missing, damaged or of an unknown version.
+            DataError: the threshold or the operating point cannot be used.
         """
         bundle, module = read_bundle(Path(path))
-        return cls(bundle, module, device=device, threshold=threshold)
+        return cls(bundle, module, device=device, threshold=threshold, operating_point=operating_point)
 
     def predict(self, images: Image | Sequence[Image], *, batch_size: int = 8) -> Result:
         """Predict images given as paths or arrays, one or many.
@@ -87,9 +128,23 @@ class Predictor:
             raise DataError("at least one image", got="none", where="predict", fix="pass a path or an array")
         logits = np.concatenate(list(self._batches(items, batch_size)))
         ids = [str(item) if isinstance(item, str | Path) else f"array {row}" for row, item in enumerate(items)]
-        prediction = Prediction(ids, logits, self.classes, self.task)
-        probabilities = prediction.probabilities
-        return Result(prediction, probabilities, self._labels(probabilities))
+        return self._decided(Prediction(ids, logits, self.classes, self.task))
+
+    def _decided(self, prediction: Prediction) -> Result:
+        calibrated = replace(prediction, logits=self.calibrator.apply(prediction.logits))
+        probabilities = calibrated.probabilities
+        decisions = self.point.decide(probabilities)
+        scores = decision_confidence(probabilities, self.point)
+        limit = self.bundle.reject_threshold
+        return Result(
+            prediction=prediction,
+            probabilities=probabilities,
+            labels=[[self.classes[column] for column in np.flatnonzero(row)] for row in decisions],
+            decisions=decisions,
+            scores=scores,
+            operating_point=self.point.name,
+            rejected=None if limit is None else scores < limit,
+        )
 
     def _batches(self, items: Sequence[Image], batch_size: int) -> Any:
         import torch
@@ -107,9 +162,30 @@ class Predictor:
     def _scores(self, tensors: list[Any]) -> npt.NDArray[np.float32]:
         import torch
 
-        return forward(self.module, torch.stack(tensors), self.device)
+        def score(images_BCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
+            return forward(self.module, images_BCHW, self.device)
 
-    def _labels(self, probabilities: npt.NDArray[np.float64]) -> list[list[str]]:
-        if self.task == "multiclass":
-            return [[self.classes[column]] for column in probabilities.argmax(1)]
-        return [[self.classes[column] for column in np.flatnonzero(row >= self.threshold)] for row in probabilities]
+        return averaged(score, torch.stack(tensors), self.tta, self.task)
+
+
+def _choose_point(bundle: Bundle, threshold: float | None, name: str | None) -> OperatingPoint:
+    """Return the point that decides: as asked, else the bundle's own."""
+    if threshold is not None:
+        if not 0 < threshold < 1:
+            raise DataError("a number in (0, 1)", got=repr(threshold), where="threshold", fix="use 0.5")
+        if name is not None:
+            got = f"threshold {threshold:g} beside `{name}`"
+            raise DataError("a threshold or an operating point", got=got, where="operating_point", fix="leave one out")
+        if bundle.task == "multilabel":
+            return replace(OperatingPoint.default(bundle.task, bundle.classes, threshold=threshold), name="threshold")
+    point = bundle.point(bundle.operating_point if name is None else name)
+    if point.refused and name is not None:
+        raise DataError(
+            "an operating point that could be fixed",
+            got=f"`{name}`, refused: {point.reason}",
+            where="operating_point",
+            fix=f"use {DEFAULT_POINT}, or train with more validation data",
+        )
+    if point.refused:
+        LOGGER.warning("operating point `%s` was refused, the default decides: %s", point.name, point.reason)
+    return point
