@@ -246,13 +246,32 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row indices of the three parts; disjoint. `val` or `test` may be empty (two-part strategies)."""
+    """Row indices of the three parts; disjoint. `val` or `test` may be empty (two-part strategies).
+
+    Examples:
+        >>> split = Split(np.array([0, 1]), np.array([2]), np.array([3]), leaks=("1 group in two parts",))
+        >>> split.leaky, len(split.left_out)
+        (True, 0)
+    """
 
     train: npt.NDArray[np.int64]
     val: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
     strategy: str = ""
     warnings: tuple[str, ...] = ()
+    left_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rows in no part: too close in time to the next part, or apart from their group."""
+    groups: str = ""
+    """Where the groups that were kept whole came from, in words."""
+    leaks: tuple[str, ...] = ()
+    """What stands on two sides, one line each; empty unless `split.allow_leak` let it pass."""
+    leak_check: str = ""
+    """What was looked for and what came of it, in words."""
+
+    @property
+    def leaky(self) -> bool:
+        """Whether something stands on two sides: the scores are then better than the model."""
+        return bool(self.leaks)
 
     def parts(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return the parts by name."""

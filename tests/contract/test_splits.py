@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlight.data.split import PREDEFINED, STRATEGIES, StratifiedSplitter, split_dataset
+from ringlight.data.split import (
+    LEAVE_ONE_GROUP_OUT,
+    PREDEFINED,
+    STRATEGIES,
+    TIME,
+    StratifiedSplitter,
+    split_dataset,
+    write_split,
+)
 from ringlight.errors import SplitError
 from ringlight.types import Dataset, Split
 
@@ -23,26 +32,39 @@ GROUPS = [f"coil {row // 3}" for row in range(60)]
 
 def datasets(make: DatasetOf) -> dict[str, Dataset]:
     prescribed = (["train"] * 4 + ["val"] + ["test"]) * 10
+    times = [float(row % 17) for row in range(60)]
+    tested = [None] * 5 + ["tested"] + [None] * 54  # one prescribed for the test, so that it may stand alone
+    copied = [None] * 3 + ["tested"] * 3 + [None] * 54
     return {
-        "multilabel": make(MANY, split=prescribed),
-        "multiclass": make(SINGLE, split=prescribed[:48]),
-        "grouped": make(MANY, group=GROUPS, split=[prescribed[row // 3] for row in range(60)]),
+        "multilabel": make(MANY, split=prescribed, time=times, group=tested),
+        "multiclass": make(SINGLE, split=prescribed[:48], time=times, group=tested),
+        "grouped": make(MANY, group=GROUPS, split=[prescribed[row // 3] for row in range(60)], time=times),
+        "copies": make(
+            MANY, content=GROUPS, split=[prescribed[row // 3] for row in range(60)], time=times, group=copied
+        ),
     }
+
+
+def parts_of(dataset: Dataset, strategy: str, seed: int) -> Split:
+    tested = "coil 3" if "coil 3" in (dataset.groups or []) else "tested"
+    return split_dataset(dataset, strategy=strategy, seed=seed, test_group=tested)
 
 
 def named(dataset: Dataset, split: Split) -> dict[str, list[str]]:
     return {name: [dataset.ids[row] for row in rows] for name, rows in split.parts().items()}
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, PREDEFINED])
-@pytest.mark.parametrize("kind", ["multilabel", "multiclass", "grouped"])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, TIME, LEAVE_ONE_GROUP_OUT, PREDEFINED])
+@pytest.mark.parametrize("kind", ["multilabel", "multiclass", "grouped", "copies"])
 class TestEveryStrategy:
     def test_parts_are_disjoint_complete_sorted_and_typed(
         self, kind: str, strategy: str, dataset_of: DatasetOf
     ) -> None:
         dataset = datasets(dataset_of)[kind]
-        split = split_dataset(dataset, strategy=strategy, seed=0)
-        assert sorted(np.concatenate(list(split.parts().values())).tolist()) == list(range(len(dataset)))
+        split = parts_of(dataset, strategy, seed=0)
+        everywhere = [*split.parts().values(), split.left_out]
+        assert sorted(np.concatenate(everywhere).tolist()) == list(range(len(dataset)))
+        assert len(split.left_out) == 0 or strategy == TIME
         for rows in split.parts().values():
             assert rows.dtype == np.int64
             assert (np.diff(rows) > 0).all()
@@ -54,16 +76,29 @@ class TestEveryStrategy:
         """A folder listed in another order on another disk must not move pictures between train and test."""
         dataset = datasets(dataset_of)[kind]
         turned = dataset.take(np.random.default_rng(3).permutation(len(dataset)))
-        first, second = (split_dataset(data, strategy=strategy, seed=7) for data in (dataset, turned))
+        first, second = (parts_of(data, strategy, seed=7) for data in (dataset, turned))
         sets = [{name: set(ids) for name, ids in named(d, s).items()} for d, s in ((dataset, first), (turned, second))]
         assert sets[0] == sets[1]
 
     def test_no_group_is_divided(self, kind: str, strategy: str, dataset_of: DatasetOf) -> None:
         dataset = datasets(dataset_of)[kind]
         groups = np.array(dataset.groups or dataset.ids)
-        split = split_dataset(dataset, strategy=strategy, seed=1)
+        split = parts_of(dataset, strategy, seed=1)
         homes = [set(groups[rows]) for rows in split.parts().values()]
-        assert sum(map(len, homes)) == len(set(groups))
+        assert sum(map(len, homes)) == len(set().union(*homes))
+        assert set(groups) == set().union(*homes) or strategy == TIME
+        assert not split.leaky
+
+    def test_a_saved_split_is_read_back_as_it_was(
+        self, kind: str, strategy: str, dataset_of: DatasetOf, tmp_path: Path
+    ) -> None:
+        dataset = datasets(dataset_of)[kind]
+        split = parts_of(dataset, strategy, seed=2)
+        write_split(split, dataset, tmp_path / "split.csv")
+        tested = "coil 3" if kind == "grouped" else "tested"
+        again = split_dataset(dataset, strategy=strategy, seed=3, file=tmp_path / "split.csv", test_group=tested)
+        assert named(dataset, again) == named(dataset, split)
+        assert again.left_out.tolist() == split.left_out.tolist()
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -1,4 +1,8 @@
-"""The saved split: a CSV table `id,split,group`, so that a later run judges on the very same test set."""
+"""The saved split: a CSV table `id,split,group`, so that a later run judges on the very same test set.
+
+The column `split` says train, val, test, or left_out for a record that is in no part; `group` is what the split kept
+together, found groups included, so that a run that is resumed need not find them again.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,16 @@ from ringlight.types import Dataset, Split
 PARTS = ("train", "val", "test")
 """The names of the parts, in order."""
 
+LEFT_OUT = len(PARTS)
+"""The number of a record that is in no part, beside 0, 1, 2 of the parts."""
+
+PLACES = (*PARTS, "left_out")
+"""What the column `split` may say."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedSplit:
-    """What a split file says: the part of every id, and the group of the ids that have one."""
+    """What a split file says: the part of every id (or `left_out`), and the group of the ids that have one."""
 
     parts: dict[str, str]
     groups: dict[str, str]
@@ -31,15 +41,16 @@ def write_split(split: Split, dataset: Dataset, path: Path | str) -> None:
         SplitError: the split was not made from this data set.
         WorkspaceError: the file cannot be written.
     """
-    rows = [int(row) for part in split.parts().values() for row in part]
+    places = {**split.parts(), "left_out": split.left_out}
+    rows = [int(row) for part in places.values() for row in part]
     if sorted(rows) != list(range(len(dataset))):
         raise SplitError(
-            f"each of the {len(dataset)} records in one part",
+            f"each of the {len(dataset)} records in one part or left out",
             got=f"{len(rows)} rows in all parts",
             where=str(path),
             fix="write the split with the data set it was made from",
         )
-    part_of = {int(row): name for name, part in split.parts().items() for row in part}
+    part_of = {int(row): name for name, part in places.items() for row in part}
     records = zip(dataset.ids, dataset.table.column("group").to_pylist(), strict=True)
     table = [{"id": key, "split": part_of[row], "group": group or ""} for row, (key, group) in enumerate(records)]
     write_csv(Path(path), table)
@@ -96,8 +107,9 @@ def _fault(row: dict[str, str], saved: SavedSplit, where: str) -> SplitError | N
     name = row["split"] or ""  # csv fills a short row with None
     if not row["id"]:
         return SplitError("an id", got="nothing", where=where, fix="add the record's id or remove the row")
-    if name not in PARTS:
-        return SplitError("train, val or test", got=f"`{name}`", where=where, fix=did_you_mean(name, PARTS))
+    if name not in PLACES:
+        expected = "train, val, test or left_out"
+        return SplitError(expected, got=f"`{name}`", where=where, fix=did_you_mean(name, PLACES))
     if row["id"] in saved.parts:
         return SplitError("every id once", got=f"`{row['id']}` again", where=where, fix="remove one of the two rows")
     return None

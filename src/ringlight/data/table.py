@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Literal
 
 from ringlight.data.faults import Faults, first_of
 from ringlight.data.files import require_folder
+from ringlight.data.folder import compile_pattern
 from ringlight.data.labels import PARTS, count_flags, is_one_hot, read_labels
 from ringlight.data.tabular import SUFFIXES, Sheet, read_sheet
-from ringlight.errors import DataError
+from ringlight.errors import ConfigError, DataError
 from ringlight.types import Dataset, Record, Task
 
 DEFAULT_FILES = ("labels.csv", "labels.parquet")
@@ -33,12 +35,17 @@ class TableSource:
         label_columns: one column of class names, several of them, or one-hot columns of 0 and 1.
         label_separator: what divides the class names in one cell.
         group_column: the part, coil or subject that no split may divide.
+        group_regex: searched in the path as written (in the id of a table without paths); its group `group`, or else
+            its first group, is what no split may divide. Instead of `group_column`.
         time_column: a number, or an ISO 8601 date (taken as UTC unless it says otherwise).
         split_column: train, val (valid, validation) or test, or empty.
         task: found out from the labels when None (see `ringlight.data.labels.read_labels`).
         classes: the class names in order; those of the table when None.
         images: the folder that paths are relative to, itself relative to `root`; `root` when None.
         missing: what to do with rows whose image is not there: "error", or "skip" them with a note.
+
+    Raises:
+        ConfigError: the pattern is malformed or has no group, or groups are asked for in two ways.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class TableSource:
         label_columns: str | Sequence[str] | None = None,
         label_separator: str = ";",
         group_column: str | None = None,
+        group_regex: str | None = None,
         time_column: str | None = None,
         split_column: str | None = None,
         task: Task | None = None,
@@ -65,6 +73,14 @@ class TableSource:
         self.label_columns = [label_columns] if isinstance(label_columns, str) else label_columns
         self.label_separator = label_separator
         self.group_column = group_column
+        self.group_regex = compile_pattern(group_regex, "data.group_regex")
+        if group_column is not None and group_regex is not None:
+            raise ConfigError(
+                "one way to name the groups",
+                got="data.group_column and data.group_regex",
+                where="data",
+                fix="leave one of them out (null)",
+            )
         self.time_column = time_column
         self.split_column = split_column
         self.task = task
@@ -88,7 +104,7 @@ class TableSource:
         uris: list[str | None] = [None] * len(sheet)
         if path_column is not None:
             uris = self._uris(ids if id_column == path_column else self._required(sheet, path_column, faults))
-        groups = self._optional(sheet, self.group_column, "data.group_column")
+        groups = self._groups(sheet, ids, path_column, faults)
         times = [
             _time(cell, sheet, row, faults) for row, cell in self._cells(sheet, self.time_column, "data.time_column")
         ]
@@ -166,6 +182,23 @@ class TableSource:
     def _optional(self, sheet: Sheet, column: str | None, key: str) -> list[str | None]:
         return [None] * len(sheet) if column is None else sheet.cells(sheet.require(column, key))
 
+    def _groups(
+        self, sheet: Sheet, ids: Sequence[str], path_column: str | None, faults: Faults
+    ) -> Sequence[str | None]:
+        if self.group_regex is None:
+            return self._optional(sheet, self.group_column, "data.group_column")
+        names = ids if path_column is None else [cell or "" for cell in sheet.cells(path_column)]
+        groups = [_group_of(self.group_regex, name) for name in names]
+        lost = [row for row, (name, group) in enumerate(zip(names, groups, strict=True)) if name and not group]
+        if lost:
+            faults.add(
+                f"a {'path' if path_column else 'name'} that data.group_regex `{self.group_regex.pattern}` matches",
+                got=f"rows that it does not: {first_of([names[row] for row in lost])}",
+                where=sheet.where(lost[0], path_column),
+                fix="correct the pattern: an image without its group can leak from training into the test",
+            )
+        return groups
+
     def _cells(self, sheet: Sheet, column: str | None, key: str) -> list[tuple[int, str | None]]:
         return list(enumerate(self._optional(sheet, column, key)))
 
@@ -188,6 +221,13 @@ class TableSource:
         if lost:
             notes.append(f"left out rows without an image: {first_of(lost)}")
         return [record for record, present in zip(records, there, strict=True) if present]
+
+
+def _group_of(pattern: re.Pattern[str], text: str) -> str | None:
+    match = pattern.search(text)
+    if match is None:
+        return None
+    return match["group"] if "group" in pattern.groupindex else match[1]
 
 
 def _check_unique(sheet: Sheet, ids: Sequence[str], column: str, faults: Faults) -> None:

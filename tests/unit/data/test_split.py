@@ -184,19 +184,63 @@ def test_parts_that_only_last_examples_could_fill_are_refused() -> None:
     assert "got none for val and test without taking the last example of a class from train" in str(caught.value)
 
 
-def test_identical_files_in_two_parts_are_told(dataset_of: DatasetOf) -> None:
+def test_identical_files_are_kept_in_one_part(dataset_of: DatasetOf) -> None:
     """NEU ships a picture twice: trained on under one name, it was tested on under the other, and nobody knew."""
     contents = [f"{row}" for row in range(40)]
-    alone = dataset_of([0, 1] * 20, content=contents)
-    split = split_dataset(alone, strategy="stratified_80_20", seed=0)
-    assert split.warnings == ()
-    trained, tested = alone.ids[split.train[0]], alone.ids[split.test[0]]
-    contents[split.test[0]] = contents[split.train[0]]
-    (warning,) = split_dataset(dataset_of([0, 1] * 20, content=contents), strategy="stratified_80_20", seed=0).warnings
-    assert warning.startswith("identical files in two parts: 1 (")
-    assert f"{trained} in train" in warning
-    assert f"{tested} in test" in warning
-    assert warning.endswith("; remove one, or give them one group")
+    split = split_dataset(dataset_of([0, 1] * 20, content=contents), strategy="stratified_80_20", seed=0)
+    first, second = int(split.train[0]), int(split.test[0])
+    contents[second] = contents[first]
+    again = split_dataset(dataset_of([0, 1] * 20, content=contents), strategy="stratified_80_20", seed=0)
+    assert (first in again.train) == (second in again.train)
+    assert again.leak_check == "identical files: no leak found; near-duplicates were not looked for"
+
+
+class TestLeaveOneGroupOut:
+    def split(self, dataset: Dataset, test_group: str | None, **arguments: Any) -> Any:
+        return split_dataset(dataset, strategy="leave_one_group_out", seed=0, test_group=test_group, **arguments)
+
+    def test_the_group_is_the_test_and_the_others_are_divided_whole(self, dataset_of: DatasetOf) -> None:
+        groups = [f"line {row // 6:02d}" for row in range(120)]
+        split = self.split(dataset_of([0, 1, 2] * 40, group=groups), "line 03")
+        assert split.test.tolist() == list(range(18, 24))
+        assert (len(split.train), len(split.val)) == (96, 18)  # 85 % of 19 groups is 16
+        homes = [{groups[row] for row in rows} for rows in split.parts().values()]
+        assert sum(map(len, homes)) == 20
+        assert split.warnings == ()
+
+    @pytest.mark.parametrize(
+        ("groups", "name", "message"),
+        [
+            (
+                [*"aabbcc"],
+                "d",
+                "split.test_group: expected a group of dataset to test on, got `d`; choose from: a, b, c",
+            ),
+            (
+                ["line 1"] * 2 + ["line 2"] * 2 + ["x"] * 2,
+                "lien 2",
+                "split.test_group: expected a group of dataset to test on, got `lien 2`; did you mean `line 2`?",
+            ),
+            (
+                [*"aabbcc"],
+                None,
+                "split.test_group: expected a group of dataset to test on, got none; choose from: a, b, c",
+            ),
+            (
+                [None] * 6,
+                "a",
+                "split.strategy=leave_one_group_out: expected groups in dataset, got none; "
+                "set data.group_column or data.group_regex",
+            ),
+            ([*"aaabbb"], "a", "dataset without `a`: expected at least 2 groups for 2 parts, got 1; add data"),
+        ],
+    )
+    def test_a_group_that_is_not_there_is_refused(
+        self, groups: list[str | None], name: str | None, message: str, dataset_of: DatasetOf
+    ) -> None:
+        with pytest.raises(SplitError) as caught:
+            self.split(dataset_of([0, 1] * 3, group=groups), name)
+        assert str(caught.value) == message
 
 
 def test_a_misspelt_strategy_is_answered_with_the_nearest(dataset_of: DatasetOf) -> None:

@@ -101,9 +101,56 @@ def test_a_group_that_the_file_divides_is_refused(tmp_path: Path, dataset_of: Da
     with pytest.raises(SplitError) as caught:
         split_dataset(dataset, strategy="stratified_80_20", seed=0, file=file)
     assert str(caught.value) == (
-        f"{file}: expected every group in one part, got group `coil 7` in train and test; "
-        "put the whole group into one part, or split anew"
+        f"{file}: expected what belongs together in one part, got 1 group in two parts (first: `coil 7`, r0 in train "
+        "and r1 in test); put them into one part or split anew, or set split.allow_leak=true: the run is then marked "
+        "leaky"
     )
+    split = split_dataset(dataset, strategy="stratified_80_20", seed=0, file=file, allow_leak=True)
+    assert split.leaks == ("1 group in two parts (first: `coil 7`, r0 in train and r1 in test)",)
+    assert split.test.tolist() == [1, 2]
+
+
+def test_a_new_copy_of_a_tested_file_follows_it_to_test(tmp_path: Path, dataset_of: DatasetOf) -> None:
+    file = saved(tmp_path / "s.csv", "r0,train,", "r1,val,", "r2,test,")
+    dataset = dataset_of([0] * 5, content=["a", "b", "c", "c", "d"])
+    split = split_dataset(dataset, strategy="stratified_70_15_15", seed=0, file=file)
+    assert split.test.tolist() == [2, 3]
+    assert split.leak_check.startswith("identical files: no leak found")
+
+
+class TestASplitInTime:
+    def saved(self, tmp_path: Path, dataset: Dataset) -> tuple[Split, Path]:
+        split = split_dataset(dataset, strategy="time_70_15_15", seed=0, time_gap=2.0)
+        write_split(split, dataset, tmp_path / "split.csv")
+        return split, tmp_path / "split.csv"
+
+    def test_is_read_back_with_what_it_left_out(self, tmp_path: Path, dataset_of: DatasetOf) -> None:
+        dataset = dataset_of([0, 1] * 20, time=[float(row) for row in range(40)])
+        split, file = self.saved(tmp_path, dataset)
+        assert len(split.left_out) == 2
+        again = split_dataset(dataset, strategy="time_70_15_15", seed=9, file=file)
+        np.testing.assert_array_equal(again.left_out, split.left_out)
+        for name, rows in split.parts().items():
+            np.testing.assert_array_equal(again.parts()[name], rows)
+
+    def test_takes_no_newer_records_into_training(self, tmp_path: Path, dataset_of: DatasetOf) -> None:
+        """They would be trained on, and the test set is older than they are."""
+        times = [float(row) for row in range(42)]
+        _, file = self.saved(tmp_path, dataset_of([0, 1] * 20, time=times[:40]))
+        with pytest.raises(SplitError) as caught:
+            split_dataset(dataset_of([0, 1] * 21, time=times), strategy="time_70_15_15", seed=0, file=file)
+        assert str(caught.value) == (
+            f"{file}: expected no record beside those of the file, since time_70_15_15 trains on nothing newer than "
+            "its test, got new ones: 2 (r40, r41); split anew without split.file, or choose "
+            "split.strategy=stratified_70_15_15 to train on them"
+        )
+
+
+def test_new_records_of_the_tested_group_are_tested_on(tmp_path: Path, dataset_of: DatasetOf) -> None:
+    file = saved(tmp_path / "s.csv", "r0,train,a", "r1,val,b", "r2,train,c")
+    dataset = dataset_of([0] * 5, group=["a", "b", "c", "line 2", "line 2"])
+    split = split_dataset(dataset, strategy="leave_one_group_out", seed=0, file=file, test_group="line 2")
+    assert split.test.tolist() == [3, 4]
 
 
 def test_the_file_of_another_data_set_is_refused(tmp_path: Path, dataset_of: DatasetOf) -> None:
@@ -153,7 +200,9 @@ class TestPrescribedParts:
 
     def test_a_divided_group_is_refused(self, dataset_of: DatasetOf) -> None:
         dataset = dataset_of([0, 0], split=["train", "test"], group=["a", "a"])
-        with pytest.raises(SplitError, match="expected every group in one part, got group `a` in train and test"):
+        with pytest.raises(
+            SplitError, match=r"got 1 group in two parts \(first: `a`, r0 in train and r1 in test\); put"
+        ):
             split_dataset(dataset, strategy="predefined", seed=0)
 
     def test_a_saved_file_comes_before_the_source(self, tmp_path: Path, dataset_of: DatasetOf) -> None:

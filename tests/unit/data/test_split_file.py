@@ -40,9 +40,16 @@ def test_a_file_edited_in_a_spreadsheet_is_read(tmp_path: Path) -> None:
     assert read_split(tmp_path / "s.csv").parts == {"a": "train", "ä": "test"}
 
 
+def test_records_that_were_left_out_stay_so(tmp_path: Path, dataset: Dataset) -> None:
+    parts = Split(np.array([0]), np.array([], np.int64), np.array([2]), left_out=np.array([1]))
+    write_split(parts, dataset, tmp_path / "split.csv")
+    assert (tmp_path / "split.csv").read_text().endswith('"b\n",left_out,\nc,test,\n')
+    assert read_split(tmp_path / "split.csv").parts["b\n"] == "left_out"
+
+
 def test_a_split_of_other_data_is_not_written(tmp_path: Path, dataset: Dataset) -> None:
     for wrong in (split([0], [1], []), split([0, 1], [2], [2]), split([0, 1], [2], [3])):
-        with pytest.raises(SplitError, match="expected each of the 3 records in one part, got"):
+        with pytest.raises(SplitError, match="expected each of the 3 records in one part or left out, got"):
             write_split(wrong, dataset, tmp_path / "split.csv")
     assert not list(tmp_path.iterdir())
 
@@ -58,8 +65,8 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, dataset: Dataset
     [
         ("", "row 1: expected a header with the columns id, split, group, got an empty file; add the header line"),
         ("a,train\nb,test\n", "row 1: expected a header with the columns id, split, group, got `a,train`"),
-        ("id,split\na,trian\n", "row 2: expected train, val or test, got `trian`; did you mean `train`?"),
-        ("id,split\na\n", "row 2: expected train, val or test, got ``; choose from: test, train, val"),
+        ("id,split\na,trian\n", "row 2: expected train, val, test or left_out, got `trian`; did you mean `train`?"),
+        ("id,split\na\n", "row 2: expected train, val, test or left_out, got ``; choose from: left_out, test"),
         ("id,split\n,train\n", "row 2: expected an id, got nothing; add the record's id or remove the row"),
         ("id,split\na,train\na,test\n", "row 3: expected every id once, got `a` again; remove one of the two rows"),
         ('id,split\n"a,train\n', "expected a CSV table with the columns id, split, group, got unexpected end of data"),

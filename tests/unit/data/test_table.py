@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from ringlight.data.table import TableSource
-from ringlight.errors import DataError, Problems
+from ringlight.errors import ConfigError, DataError, Problems
 
 MAKE = runpy.run_path(str(Path(__file__).parents[2] / "data" / "table" / "make.py"))
 
@@ -268,3 +268,43 @@ def test_all_real_label_rows_are_a_table_of_labels_alone(real_data):
     assert not dataset.has_content
     assert dataset.task == "multilabel"
     assert dataset.class_counts() == {"defect_1": 897, "defect_2": 247, "defect_3": 5150, "defect_4": 801}
+
+
+def test_groups_are_read_from_the_path(root):
+    """The lot is often in the file's name only; `data.group_regex` used to be the folder source's alone."""
+    dataset = TableSource(root, label_columns="label", group_regex=r"/(\d{4})\.").load()
+    assert dataset.groups == ["0001", "0002", "0003"]
+    named = TableSource(root, label_columns="label", group_regex=r"(x)?(?P<group>.)\.")
+    assert named.load().groups == ["1", "2", "3"]
+
+
+def test_groups_of_labels_alone_are_read_from_the_id(tmp_path):
+    (tmp_path / "labels.csv").write_text("id,label\na-1,x\na-2,y\nb-1,x\n")
+    assert TableSource(tmp_path, group_regex="^(.)-").load().groups == ["a", "a", "b"]
+
+
+def test_a_path_without_its_group_is_refused_with_its_row(tmp_path):
+    (tmp_path / "labels.csv").write_text("id,label\na-1,x\na2,y\n")
+    with pytest.raises(DataError) as caught:
+        TableSource(tmp_path, group_regex="^(.)-").load()
+    assert str(caught.value) == (
+        "labels.csv: row 3: expected a name that data.group_regex `^(.)-` matches, got rows that it does not: 1 (a2); "
+        "correct the pattern: an image without its group can leak from training into the test"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"group_regex": "^(.)-", "group_column": "coil"},
+            "data: expected one way to name the groups, got data.group_column and data.group_regex; leave one",
+        ),
+        ({"group_regex": "^.-"}, "data.group_regex: expected a group in round brackets around what to take, got `^.-`"),
+        ({"group_regex": "("}, "data.group_regex: expected a regular expression, got `(`"),
+    ],
+)
+def test_groups_are_named_in_one_way_that_can_be_read(tmp_path, arguments, message):
+    with pytest.raises(ConfigError) as caught:
+        TableSource(tmp_path, **arguments)
+    assert str(caught.value).startswith(message)
