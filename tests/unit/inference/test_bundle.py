@@ -12,6 +12,7 @@ import torch
 
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import BundleError, DataError, WorkspaceError
+from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.inference.bundle import FORMAT_VERSION, Bundle, _digest, read_bundle, write_bundle
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_model
@@ -80,7 +81,76 @@ def test_a_changed_byte_in_the_weights_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, None, "1"])
 def test_an_unknown_format_version_is_refused(copied: Path, version: object) -> None:
     edit(copied, format_version=version)
-    with pytest.raises(BundleError, match=r"expected bundle format version 1, got "):
+    with pytest.raises(BundleError, match=r"expected bundle format version 1 or 2, got "):
+        read_bundle(copied)
+
+
+def test_a_bundle_of_format_one_is_read_as_one_without_rules(copied: Path) -> None:
+    values = json.loads((copied / "bundle.json").read_text())
+    added = (
+        "calibration", "operating_points", "operating_point", "tta", "good_class", "reject_threshold", "index_sha256",
+    )  # fmt: skip
+    old = {key: value for key, value in values.items() if key not in added} | {"format_version": 1}
+    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": _digest(old)}))
+    bundle, _ = read_bundle(copied)
+    assert (bundle.calibration, bundle.operating_points, bundle.operating_point) == ({}, {}, "default")
+    assert (bundle.tta, bundle.reject_threshold) == ({"runs": 1, "space": "probability"}, None)
+    assert bundle.format_version == FORMAT_VERSION  # what is written again is of today's format
+
+
+GATE = {
+    "name": "safe", "kind": "recall_at_least", "task": "multiclass", "classes": ["gut", "riß", "pore"], "rule": "gate",
+    "thresholds": [None, 0.1, None], "label": "riß", "target": 0.98, "certificate": None, "validation": {},
+    "status": "ok", "reason": "",
+}  # fmt: skip
+
+
+def test_rules_travel_with_the_model(copied: Path) -> None:
+    scaled = {"kind": "temperature", "scale": [0.5], "offset": []}
+    calibration = Calibration(
+        kind="temperature", calibrator=Calibrator.from_dict(scaled), accepted=True, reason="it helps"
+    ).to_dict()
+    edit(
+        copied, calibration=calibration, operating_points={"safe": GATE}, operating_point="safe", good_class="gut",
+        tta={"runs": 2, "space": "logit"}, reject_threshold=0.4,
+    )  # fmt: skip
+    bundle, module = read_bundle(copied)
+    assert bundle.point("safe").thresholds == (None, 0.1, None)
+    assert bundle.point("default").rule == "default"
+    write_bundle(copied / "again", bundle, module)
+    assert read_bundle(copied / "again")[0] == bundle
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"operating_point": "save", "operating_points": {"safe": GATE}}, "did you mean `safe`?"),
+        (
+            {"operating_points": {"safe": GATE | {"classes": ["gut", "pore", "riß"]}}},
+            "the task and classes of the model",
+        ),
+        ({"operating_points": {"safe": {"name": "safe"}}}, "KeyError: 'kind'"),
+        ({"operating_points": ["safe"]}, "'list' object has no attribute 'items'"),
+        ({"calibration": {"kind": "temperature"}}, "a calibration as Ringlight writes it"),
+        ({"tta": {"runs": 99}}, "tta with runs from 1 to 8"),
+        ({"tta": 5}, "'int' object has no attribute 'get'"),
+        ({"reject_threshold": 2}, "reject_threshold: expected a number from 0 to 1, got 2"),
+    ],
+)
+def test_rules_that_do_not_fit_the_model_are_refused(copied: Path, change: dict[str, object], got: str) -> None:
+    """They would decide about parts, and nobody would notice."""
+    edit(copied, **change)
+    with pytest.raises(BundleError) as caught:
+        read_bundle(copied)
+    assert str(caught.value).startswith(f"{copied / 'bundle.json'}: expected ")
+    assert got in str(caught.value)
+
+
+def test_a_calibration_for_another_number_of_classes_is_refused(copied: Path) -> None:
+    wide = Calibrator("vector", (1.0, 1.0), (0.0, 0.0))
+    calibration = Calibration(kind="vector", calibrator=wide, accepted=True, reason="").to_dict()
+    edit(copied, calibration=calibration)
+    with pytest.raises(BundleError, match=r"expected logits \(N, 2\), got \(1, 3\)"):
         read_bundle(copied)
 
 

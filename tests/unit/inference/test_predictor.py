@@ -1,0 +1,167 @@
+"""The predictor decides by the rules that were fixed on validation, and says which ones."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ringlight.data.preprocess import InputSpec
+from ringlight.errors import DataError
+from ringlight.evaluation.calibration import Calibration, Calibrator
+from ringlight.evaluation.thresholds import OperatingPoint
+from ringlight.inference.bundle import Bundle
+from ringlight.inference.predictor import Predictor
+
+CLASSES = ("good", "scratch", "dent")
+SPEC = InputSpec(in_chans=1, image_size=(8, 8), mean=(0.0,), std=(1.0,))
+RAW = np.array([1.0, 0.5, -1.0])
+
+
+class Grey(torch.nn.Module):
+    """Logits that grow with the brightness of the image's left half."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[..., :4].mean((1, 2, 3))[:, None] * torch.tensor(RAW, dtype=torch.float32)
+
+
+def bundle_of(task: Any = "multiclass", **rules: Any) -> Bundle:
+    return Bundle(architecture={}, task=task, classes=CLASSES, input_spec=SPEC, **rules)
+
+
+def predictor(
+    task: Any = "multiclass", *, threshold: float | None = None, asked: str | None = None, **rules: Any
+) -> Predictor:
+    return Predictor(bundle_of(task, **rules), Grey(), device="cpu", threshold=threshold, operating_point=asked)
+
+
+def point(task: Any, rule: Any, thresholds: tuple[float | None, ...], **changes: Any) -> dict[str, Any]:
+    made = OperatingPoint(name="safe", kind="max_f1", task=task, classes=CLASSES, rule=rule, thresholds=thresholds)
+    return replace(made, **changes).to_dict()
+
+
+def calibration(*scale: float, offset: tuple[float, ...] = (), accepted: bool = True) -> dict[str, Any]:
+    kind = "temperature" if len(scale) == 1 else "platt"
+    calibrator = Calibrator(kind, scale, offset) if accepted else Calibrator()  # type: ignore[arg-type]
+    return Calibration(kind=kind, calibrator=calibrator, accepted=accepted, reason="").to_dict()  # type: ignore[arg-type]
+
+
+WHITE = np.full((8, 8), 255, np.uint8)
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    return np.exp(values) / np.exp(values).sum()
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+def test_without_rules_the_best_class_and_one_half_decide() -> None:
+    result = predictor().predict([WHITE, WHITE])
+    np.testing.assert_allclose(result.probabilities, [softmax(RAW)] * 2, atol=1e-6)
+    assert (result.labels, result.operating_point, result.rejected) == ([["good"]] * 2, "default", None)
+    assert result.decisions.tolist() == [[True, False, False]] * 2
+    np.testing.assert_allclose(result.scores, [softmax(RAW).max()] * 2, atol=1e-6)
+    assert predictor("multilabel").predict(WHITE).labels == [["good", "scratch"]]
+
+
+def test_probabilities_are_calibrated_and_raw_scores_stay() -> None:
+    result = predictor(calibration=calibration(0.5)).predict(WHITE)
+    np.testing.assert_allclose(result.probabilities[0], softmax(RAW / 2), atol=1e-6)
+    np.testing.assert_allclose(result.prediction.logits[0], RAW, atol=1e-6)
+    labels = predictor("multilabel", calibration=calibration(1.0, 1.0, 1.0, offset=(0.0, 0.0, 2.0))).predict(WHITE)
+    np.testing.assert_allclose(labels.probabilities[0], sigmoid(RAW + np.array([0, 0, 2])), atol=1e-6)
+    assert labels.labels == [["good", "scratch", "dent"]]
+
+
+def test_a_refused_calibration_changes_nothing() -> None:
+    plain, refused = predictor().predict(WHITE), predictor(calibration=calibration(9.0, accepted=False)).predict(WHITE)
+    np.testing.assert_array_equal(plain.probabilities, refused.probabilities)
+
+
+def test_the_bundles_point_decides_and_another_can_be_chosen() -> None:
+    rules = {
+        "operating_points": {
+            "safe": point("multiclass", "gate", (None, None, 0.05)),
+            "loose": point("multiclass", "gate", (None, 0.3, None), name="loose"),
+        },
+        "operating_point": "safe",
+    }
+    found = predictor(**rules).predict(WHITE)
+    assert (found.labels, found.operating_point) == ([["dent"]], "safe")
+    assert found.rows()[0]["labels"] == "dent"
+    other = predictor(asked="loose", **rules).predict(WHITE)
+    assert (other.labels, other.operating_point) == ([["scratch"]], "loose")
+    plain = predictor(asked="default", **rules).predict(WHITE)
+    assert (plain.labels, plain.operating_point) == ([["good"]], "default")
+
+
+def test_a_point_decides_by_calibrated_probabilities() -> None:
+    rules = {"operating_points": {"safe": point("multilabel", "each", (0.7, 0.7, 0.7))}, "operating_point": "safe"}
+    assert predictor("multilabel", **rules).predict(WHITE).labels == [["good"]]
+    sharp = predictor("multilabel", calibration=calibration(3.0), **rules).predict(WHITE)
+    assert sharp.labels == [["good", "scratch"]]
+
+
+def test_a_threshold_stands_in_for_the_point_of_labels() -> None:
+    rules = {"operating_points": {"safe": point("multilabel", "each", (0.9, 0.9, 0.9))}, "operating_point": "safe"}
+    assert predictor("multilabel", **rules).predict(WHITE).labels == [[]]
+    found = predictor("multilabel", threshold=0.2, **rules).predict(WHITE)
+    assert (found.labels, found.operating_point) == ([list(CLASSES)], "threshold")
+    assert predictor("multiclass", threshold=0.2).predict(WHITE).labels == [["good"]]
+
+
+def test_unsure_decisions_are_for_a_human() -> None:
+    grey = np.full((8, 8), 25, np.uint8)
+    result = predictor(reject_threshold=0.45).predict([WHITE, grey])
+    assert result.rejected is not None
+    assert result.rejected.tolist() == [False, True]
+    assert [row["to_human"] for row in result.rows()] == [False, True]
+    assert "to_human" not in predictor().predict(WHITE).rows()[0]
+
+
+def test_the_views_of_a_bundle_are_averaged() -> None:
+    half = np.zeros((8, 8), np.uint8)
+    half[:, :4] = 255  # bright on the left: its mirror image has logits of 0
+    once = predictor().predict(half)
+    mirrored = predictor(tta={"runs": 2, "space": "logit"}).predict(half)
+    np.testing.assert_allclose(mirrored.prediction.logits, once.prediction.logits / 2, atol=1e-6)
+
+
+def test_an_unknown_point_is_refused_with_the_near_miss() -> None:
+    rules = {"operating_points": {"safe": point("multiclass", "gate", (None, None, 0.05))}}
+    with pytest.raises(DataError) as caught:
+        predictor(asked="save", **rules)
+    assert str(caught.value) == (
+        "operating_point: expected an operating point of the model, got `save`; did you mean `safe`?"
+    )
+
+
+def test_a_refused_point_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    refused = point("multiclass", "default", (None, None, None), status="refused", reason="it needs 149 dents")
+    rules = {"operating_points": {"safe": refused}, "operating_point": "safe"}
+    with pytest.raises(DataError) as caught:
+        predictor(asked="safe", **rules)
+    assert str(caught.value) == (
+        "operating_point: expected an operating point that could be fixed, got `safe`, refused: it needs 149 dents; "
+        "use default, or train with more validation data"
+    )
+    with caplog.at_level(logging.WARNING, logger="ringlight"):
+        assert predictor(**rules).predict(WHITE).labels == [["good"]]
+    assert "operating point `safe` was refused, the default decides: it needs 149 dents" in caplog.text
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
+def test_a_threshold_outside_zero_and_one_is_refused(threshold: float) -> None:
+    with pytest.raises(DataError, match=r"threshold: expected a number in \(0, 1\), got "):
+        predictor("multilabel", threshold=threshold)
+
+
+def test_a_threshold_beside_a_point_is_refused() -> None:
+    with pytest.raises(DataError, match=r"got threshold 0.4 beside `default`; leave one out"):
+        predictor("multilabel", threshold=0.4, asked="default")
