@@ -39,6 +39,9 @@ Kind = Literal["none", "temperature", "vector", "platt"]
 KINDS: tuple[str, ...] = ("auto", "none", "temperature", "vector", "platt")
 """What :func:`fit_calibration` can be asked for."""
 
+AUTOMATIC: dict[Task, Kind] = {"multiclass": "temperature", "multilabel": "platt"}
+"""What `auto` means."""
+
 FloatArray = npt.NDArray[np.float64]
 
 NUM_FOLDS = 5
@@ -171,7 +174,7 @@ def fit_calibration(
     if kind not in KINDS:
         fix = did_you_mean(kind, KINDS)
         raise DataError("a kind of calibration", got=f"`{kind}`", where="evaluation.calibration", fix=fix)
-    wanted: Any = ("temperature" if task == "multiclass" else "platt") if kind == "auto" else kind
+    wanted: Any = AUTOMATIC[task] if kind == "auto" else kind
     scores, truth = _checked(logits, targets, task)
     units = find_units(groups, len(scores))
     names = tuple(classes) if classes is not None else tuple(f"class {k}" for k in range(scores.shape[1]))

@@ -49,8 +49,9 @@ class Certificate:
 
     `bound` is the proved recall or precision, at least `target`; `confidence` that of the proof, None where the bound
     is on an expectation (`kind` "risk_control"). `num_positives` counts the units behind it (for a precision: those
-    flagged) and `misses` those of them that went wrong (for a precision: the false alarms). `needed` is the least
-    number of units, none of them wrong, that could have proved the target. `label` None means every class.
+    flagged), `misses` what went wrong among them: units missed, false alarms, or labels missed (of an expectation).
+    `needed` is the least number of units, none of them wrong, that could have proved the target. `label` None means
+    every class.
     """
 
     kind: Literal["binomial", "risk_control"]
@@ -71,14 +72,15 @@ class Certificate:
         Examples:
             >>> Certificate(kind="binomial", measure="recall", label="scratch", target=0.98, bound=0.9801,
             ...             confidence=0.95, num_positives=149, misses=0, needed=149).sentence
-            'recall of scratch is at least 0.980 with 95 % confidence (149 positive records, 0 missed)'
+            'recall of scratch is at least 0.980 with 95 % confidence (149 positive records, missed: 0)'
         """
         whose = f" of {self.label}" if self.label is not None else ""
-        counted, wrong = ("positive", "missed") if self.measure == "recall" else ("flagged", "false alarms")
-        found = f"({self.num_positives} {counted} {self.unit}s, {self.misses} {wrong})"
         bound = math.floor(self.bound * 1000) / 1000  # a proved bound is never rounded up
         if self.confidence is None:
+            found = f"({self.num_positives} {self.unit}s with a label, missed labels: {self.misses})"
             return f"expected {self.measure}{whose} is at least {bound:.3f} {found}"
+        counted, wrong = ("positive", "missed") if self.measure == "recall" else ("flagged", "false alarms")
+        found = f"({self.num_positives} {counted} {self.unit}s, {wrong}: {self.misses})"
         return f"{self.measure}{whose} is at least {bound:.3f} with {self.confidence * 100:g} % confidence {found}"
 
     def to_dict(self) -> dict[str, Any]:

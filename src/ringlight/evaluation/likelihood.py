@@ -31,6 +31,10 @@ def most_likely(logits: FloatArray, targets: FloatArray, task: Task, *, shared: 
     from scipy.optimize import minimize
 
     size = logits.shape[1]
+    if task == "multilabel" and not shared and size > 1:  # labels do not feel each other: small problems, each quick
+        columns = [np.ascontiguousarray(part.T)[..., None] for part in (logits, targets)]
+        found = [most_likely(score, target, task, shared=False) for score, target in zip(*columns, strict=True)]
+        return np.concatenate([scale for scale, _ in found]), np.concatenate([offset for _, offset in found])
 
     def objective(values: FloatArray) -> tuple[float, FloatArray]:
         moved = logits * values if shared else logits * values[:size] + values[size:]
@@ -41,8 +45,8 @@ def most_likely(logits: FloatArray, targets: FloatArray, task: Task, *, shared: 
     start = np.ones(1) if shared else np.concatenate([np.ones(size), np.zeros(size)])
     bounds = [SCALES] if shared else [SCALES] * size + [(None, None)] * size
     options = {"maxiter": 1000, "maxfun": 20_000, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 30}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    return (found, np.zeros(0)) if shared else (found[:size], found[size:])
+    best = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    return (best, np.zeros(0)) if shared else (best[:size], best[size:])
 
 
 def likelihood(logits: FloatArray, targets: FloatArray, task: Task) -> tuple[float, FloatArray]:

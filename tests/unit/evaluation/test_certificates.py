@@ -127,8 +127,7 @@ def test_a_precision_certificate_is_violated_in_at_most_five_percent() -> None:
     scores = generator.random((RESAMPLES, 1500))
     truth = generator.random(scores.shape) < scores**0.5
     proved = [
-        precision_threshold(row, labels, target=0.9, confidence=0.95)
-        for row, labels in zip(scores, truth, strict=True)
+        precision_threshold(row, labels, target=0.9, confidence=0.95) for row, labels in zip(scores, truth, strict=True)
     ]
     given = [one for one in proved if one is not None]
     assert len(given) > RESAMPLES / 4
@@ -207,12 +206,12 @@ def test_a_certificate_says_what_it_proves_and_survives_json() -> None:
         kind="risk_control", measure="recall", label=None, target=0.98, bound=0.98099, confidence=None,
         num_positives=60, misses=1, needed=49, unit="group",
     )  # fmt: skip
-    assert certificate.sentence == "expected recall is at least 0.980 (60 positive groups, 1 missed)"
+    assert certificate.sentence == "expected recall is at least 0.980 (60 groups with a label, missed labels: 1)"
     assert Certificate.from_dict(certificate.to_dict()) == certificate
     precise = Certificate(
         kind="binomial", measure="precision", label="dent", target=0.9, bound=0.9012, confidence=0.99,
         num_positives=80, misses=2, needed=42,
     )  # fmt: skip
     assert precise.sentence == (
-        "precision of dent is at least 0.901 with 99 % confidence (80 flagged records, 2 false alarms)"
+        "precision of dent is at least 0.901 with 99 % confidence (80 flagged records, false alarms: 2)"
     )
