@@ -8,7 +8,7 @@ Shapes: K classes, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#555555"
 LEGIBLE = 40
 """Classes beyond which a matrix shows colours alone, and a figure with a panel or bar per class those most frequent."""
 
-_CLASS_BARS = (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN))
+_CLASS_MARKS = (("precision", BLUE, "o"), ("recall", ORANGE, "D"), ("f1", GREEN, "s"))
 
 
 def confusion_figure(metrics: Metrics) -> Figure:
@@ -52,7 +52,8 @@ def _matrix(metrics: Metrics) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     right = int(np.trace(counts))
-    axes.set_title(f"{right} of {metrics.num_records} right ({right / metrics.num_records:.1%})", fontsize=11)
+    title = f"{right} of {metrics.num_records} right ({right / metrics.num_records:.1%})"
+    axes.set_title(title if metrics.num_groups is None else f"{title}, {metrics.num_groups:,} parts", fontsize=11)
     return set_fonts(figure)
 
 
@@ -62,16 +63,23 @@ def _small_multiples(metrics: Metrics) -> Figure:
     size = len(shown)
     columns = min(size, 5)
     rows = -(-size // columns)
-    figure = Figure(figsize=(max(2.0 * columns, 3.0) + 0.6, 2.3 * rows + 0.7), layout="constrained")
+    # Square cells: a figure taller than they are would leave a gap above the label of its columns.
+    figure = Figure(figsize=(1.55 * columns + 0.75, 1.85 * rows + 0.85), layout="compressed")
     for index, column in enumerate(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         _cells(axes, metrics.confusion[column])
         axes.set_title(names[column], fontsize=10)
         axes.set_xticks([0, 1], ["no", "yes"], fontsize=8)
         axes.set_yticks([0, 1], ["no", "yes"] if index % columns == 0 else ["", ""], fontsize=8)
+    figure.suptitle(_judged(metrics), fontsize=11)
     figure.supxlabel("predicted" + _left_out(metrics, size), fontsize=10)
     figure.supylabel("truth", fontsize=10)
     return set_fonts(figure)
+
+
+def _judged(metrics: Metrics) -> str:
+    groups = "" if metrics.num_groups is None else f" of {metrics.num_groups:,} parts"
+    return f"{metrics.num_records:,} records{groups}"
 
 
 def _most_frequent(metrics: Metrics) -> list[int]:
@@ -128,6 +136,7 @@ def history_figure(history: History, *, monitor: str | None = None) -> Figure:
         if len(history.rows) == 1:
             axes.set_xlim(history.rows[0]["epoch"] - 0.5, history.rows[0]["epoch"] + 0.5)
         axes.grid(alpha=0.3)
+        _widen(axes)
         if len(axes.get_lines()) > 1:
             axes.legend(frameon=False, fontsize=9)
         if title == monitor:
@@ -141,6 +150,18 @@ def _curve(axes: Axes, history: History, name: str, colour: str) -> None:
         # A dot on each epoch while they are few: one epoch alone draws no line.
         marker = "o" if len(points) <= 30 else None
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, label=name.partition("/")[0])
+
+
+def _widen(axes: Axes) -> None:
+    """Give curves that hardly move room around them: noise in the sixth digit is no course of a training."""
+    values = [float(value) for line in axes.get_lines() for value in np.asarray(line.get_ydata(), float)]
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return
+    low, high = min(finite), max(finite)
+    room = 0.05 * max(abs(low), abs(high)) or 0.05
+    if high - low < room:
+        axes.set_ylim(low - room, high + room)
 
 
 def _mark_best(axes: Axes, history: History, name: str) -> None:
@@ -184,24 +205,50 @@ def sample_figure(
     return set_fonts(figure)
 
 
-def per_class_figure(metrics: Metrics) -> Figure:
-    """Draw precision, recall and F1 of each class, rarest last, with its number of examples."""
-    support = [metrics.per_class[name]["support"] or 0 for name in metrics.classes]
+def per_class_figure(
+    metrics: Metrics,
+    *,
+    intervals: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    too_few: Collection[str] = (),
+) -> Figure:
+    """Draw precision, recall and F1 of each class as dots, rarest class last, with its number of examples.
+
+    Args:
+        metrics: the scores.
+        intervals: `[low, high]` by class and measure; drawn as whiskers.
+        too_few: classes that carry too little to be judged; they are drawn pale.
+    """
+    rows, bounds = metrics.per_class, intervals or {}
+    support = [rows[name]["support"] or 0 for name in metrics.classes]
     order = sorted(_most_frequent(metrics), key=lambda index: -support[index])
-    names = [metrics.classes[index] for index in order]
     labels = class_labels(metrics.classes)
-    figure = Figure(figsize=(7.0, 1.2 + 0.5 * len(names)), layout="constrained")
+    figure = Figure(figsize=(8.0, 1.2 + 0.45 * len(order)), layout="constrained")
     axes = figure.add_subplot()
-    places = np.arange(len(names))
-    for offset, (key, colour) in zip((-0.26, 0.0, 0.26), _CLASS_BARS, strict=True):
-        values = [metrics.per_class[name][key] or 0.0 for name in names]
-        axes.barh(places + offset, values, 0.24, color=colour, label=key)
-    axes.set_yticks(places, [f"{labels[index]}  ({support[index]:.0f})" for index in order])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    for offset, (key, colour, marker) in zip((-0.24, 0.0, 0.24), _CLASS_MARKS, strict=True):
+        for place, index in enumerate(order):
+            name = metrics.classes[index]
+            pale = 0.4 if name in too_few else 1.0
+            value, bound = rows[name][key], bounds.get(name, {}).get(key)
+            if bound is not None:
+                axes.hlines(place + offset, bound[0], bound[1], color=colour, alpha=0.6 * pale, linewidth=2)
+            if value is not None:
+                axes.plot(value, place + offset, marker, color=colour, alpha=pale, markersize=5.5)
+        axes.plot([], [], marker, color=colour, label=key)
+    axes.set_yticks(range(len(order)), [_class_tick(metrics, labels, index, too_few) for index in order])
+    axes.set_ylim(len(order) - 0.5, -0.5)
     if len(order) < len(metrics.classes):
         axes.set_xlabel(_left_out(metrics, len(order)).strip())
-    axes.set_xlim(0, 1)
+    axes.set_xlim(-0.02, 1.02)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
+    for line in range(1, len(order)):
+        axes.axhline(line - 0.5, color=GRAY, alpha=0.2, linewidth=0.6)
     axes.legend(frameon=False, ncols=3, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1))
     return set_fonts(figure)
+
+
+def _class_tick(metrics: Metrics, labels: Sequence[str], index: int, too_few: Collection[str]) -> str:
+    row = metrics.per_class[metrics.classes[index]]
+    few = ", too few" if metrics.classes[index] in too_few else ""
+    groups = row.get("support_groups")
+    parts = "" if groups is None else f" of {groups:.0f} parts"
+    return f"{labels[index]}  ({row['support'] or 0:.0f}{parts}{few})"

@@ -139,7 +139,46 @@ def test_classes_stand_by_support() -> None:
     figure = per_class_figure(multilabel(3))
     drawn(figure)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["d0  (20)", "d1  (14)", "d2  (0)"]
-    assert len(figure.axes[0].patches) == 9
+    values = [line.get_xdata()[0] for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 1]
+    assert values == [1.0, 1.0, 0.0] * 3
+
+
+def test_intervals_are_whiskers_and_classes_with_too_few_parts_are_pale() -> None:
+    metrics = multilabel(3)
+    figure = per_class_figure(metrics, intervals={"d0": {"recall": [0.7, 0.9]}}, too_few=["d1"])
+    drawn(figure)
+    axes = figure.axes[0]
+    assert [collection.get_segments()[0][:, 0].tolist() for collection in axes.collections] == [[0.7, 0.9]]
+    assert axes.get_yticklabels()[1].get_text() == "d1  (14, too few)"
+    dots = [line for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    assert {line.get_alpha() for line in dots} == {0.4, 1.0}
+
+
+def test_labels_stand_close_to_their_matrices() -> None:
+    """A figure taller than its square cells left a gap above the word `predicted`."""
+    figure = confusion_figure(multilabel(4))
+    drawn(figure)
+    assert "40 records" in texts(figure)
+    lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    words = next(text for text in figure.texts if text.get_text() == "predicted").get_window_extent()
+    assert lowest - words.y1 < 0.3 * figure.dpi
+
+
+def test_the_parts_behind_the_records_are_counted() -> None:
+    targets = np.arange(12) % 2
+    metrics = classification_metrics(
+        targets, np.eye(2)[targets], ["good", "bad"], "multiclass", groups=np.arange(12) // 4 * 2 + targets
+    )
+    assert "12 of 12 right (100.0%), 6 parts" in texts(confusion_figure(metrics))
+
+
+def test_a_curve_that_does_not_move_is_not_blown_up() -> None:
+    """A constant metric was drawn on an axis from 0.49999 to 0.50001, and looked like a course."""
+    rows = [{"epoch": epoch, "train/loss": 0.5 + 1e-7 * (epoch % 2), "val/macro_f1": 0.0} for epoch in range(6)]
+    figure = history_figure(History(rows), monitor="macro_f1")
+    drawn(figure)
+    assert figure.axes[0].get_ylim() == pytest.approx((0.475, 0.525), abs=1e-4)
+    assert figure.axes[1].get_ylim() == (-0.05, 0.05)
 
 
 def test_pyplot_is_not_needed() -> None:
