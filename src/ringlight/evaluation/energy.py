@@ -21,9 +21,13 @@ import numpy.typing as npt
 from ringlight.errors import DataError
 from ringlight.evaluation.curves import areas
 from ringlight.evaluation.inputs import FloatArray, checked_labels, has_class
+from ringlight.evaluation.probabilities import check_bins
+
+NUM_BINS = 40
+"""Bins of the histogram where nothing else is said."""
 
 UNLABELLED = "no class"
-"""The name under which multi-label records without a class are counted."""
+"""The name under which multi-label records without a class are counted; no class may have it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def energy_histogram(
     targets: npt.ArrayLike,
     classes: Sequence[str],
     *,
-    bins: int = 40,
+    bins: int = NUM_BINS,
     outside: Mapping[str, npt.ArrayLike] | None = None,
 ) -> EnergyHistogram:
     """Count records by energy, for each class and for each set from outside.
@@ -96,18 +100,22 @@ def energy_histogram(
     values = _checked_logits("logits", logits)
     if values.shape[1] != len(classes):
         raise _wrong("logits", f"shape (N, {len(classes)})", f"{values.shape}", "pass one column per class")
-    if bins < 1:
-        raise _wrong("bins", "a whole number of at least 1", f"{bins}", "use 40")
+    check_bins(bins, usual=NUM_BINS)
     truth = checked_labels(targets, values.shape)
     inside = energy_score(values)
     others = {name: energy_score(_checked_logits(f"outside `{name}`", part)) for name, part in (outside or {}).items()}
+    bare = truth.ndim == 2 and not truth.any(axis=1).all()
     taken = {*classes, UNLABELLED} & others.keys()
     if taken:
         raise _wrong("outside", "a name that no class has", f"`{min(taken)}`", "rename the set")
+    if bare and UNLABELLED in classes:
+        raise _wrong(
+            "classes", "names that mean a class", f"`{UNLABELLED}`", "rename it: records without a class have it"
+        )
     everything = np.concatenate([inside, *others.values()])
     edges = np.histogram_bin_edges(everything, bins)
     sets = {name: inside[has_class(truth, k)] for k, name in enumerate(classes)}
-    if truth.ndim == 2 and not truth.any(axis=1).all():
+    if bare:
         sets[UNLABELLED] = inside[~truth.any(axis=1)]
     counts = {name: tuple(np.histogram(part, edges)[0].tolist()) for name, part in (sets | others).items()}
     separation = {name: _separation(inside, part) for name, part in others.items()}

@@ -8,7 +8,7 @@ Shapes: N records, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,13 @@ def checked_inputs(
     """Return targets as integers, probabilities (N, K) as floats and thresholds (K,) as doubles.
 
     Raises:
-        DataError: they are empty, do not fit each other, or hold impossible values; multi-class probabilities that
-            do not sum to one.
+        DataError: the task is unknown or there is no class; the values are empty, do not fit each other, or are
+            impossible; multi-class probabilities do not sum to one.
     """
+    if task not in get_args(Task):
+        raise _wrong("task", "multiclass or multilabel", f"`{task}`", "two classes can be told as either")
+    if not len(classes):
+        raise _wrong("classes", "at least one class", "none", "pass the class names")
     if len(set(classes)) != len(classes):
         raise _wrong("classes", "every class once", f"{list(classes)}", "rename the class that stands twice")
     scores = _floats("probabilities", probabilities)

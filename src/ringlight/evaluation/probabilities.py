@@ -30,12 +30,12 @@ Shapes: N records, K classes, B bins.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.errors import DataError
+from ringlight.errors import DataError, did_you_mean
 from ringlight.evaluation.inputs import (
     BoolArray,
     FloatArray,
@@ -130,7 +130,7 @@ def calibration_error(
         0.3
     """
     truth, scores, task = checked_pair(targets, probabilities)
-    check_bins(bins)
+    check_bins(bins, kind)
     return calibration_error_of(truth, scores, task, bins, kind)
 
 
@@ -152,7 +152,7 @@ def expected_calibration_error(
         >>> expected_calibration_error([0.75, 0.75, 0.75, 0.75], [True, True, False, False])
         0.25
     """
-    check_bins(bins)
+    check_bins(bins, kind)
     return error_of(*checked_column("confidences", confidences, "correct", correct, limits=(0.0, 1.0)), bins, kind)
 
 
@@ -174,7 +174,7 @@ def reliability_bins(
         >>> reliability_bins([0.2, 0.9, 0.7], [False, True, False], bins=2).to_dict()["count"]
         [1, 2]
     """
-    check_bins(bins)
+    check_bins(bins, kind)
     believed, right = checked_column("confidences", confidences, "correct", correct, limits=(0.0, 1.0))
     edges = bin_edges(believed, bins, kind)
     index = np.searchsorted(edges[1:-1], believed)
@@ -272,11 +272,14 @@ def bin_edges(believed: ScoreArray, bins: int, kind: BinKind) -> FloatArray:
     return edges
 
 
-def check_bins(bins: int) -> None:
-    """Refuse a number of bins that is none.
+def check_bins(bins: int, kind: str = "width", *, usual: int = NUM_BINS) -> None:
+    """Refuse a number of bins that is none, or an unknown kind; `usual` is the number the message advises.
 
     Raises:
-        DataError: it is below 1 or not whole.
+        DataError: the number is below 1 or not whole, or there is no such kind of bins.
     """
     if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise DataError("a whole number of at least 1", got=f"{bins}", where="bins", fix=f"use {NUM_BINS}")
+        raise DataError("a whole number of at least 1", got=f"{bins}", where="bins", fix=f"use {usual}")
+    kinds = get_args(BinKind)
+    if kind not in kinds:
+        raise DataError("a kind of bins", got=f"`{kind}`", where="kind", fix=did_you_mean(kind, kinds))

@@ -76,6 +76,11 @@ def test_equal_energies_are_one_bin_with_a_width() -> None:
         ({"logits": [[0.0, 1.0, 2.0]]}, "logits: expected shape (N, 2), got (1, 3); pass one column per class"),
         ({"targets": [2]}, "targets: expected class numbers from 0 to 1, got 2 in row 0"),
         ({"targets": [[1, 0, 0]]}, "targets: expected shape (1, 2) in a multilabel data set, got (1, 3)"),
+        (
+            {"classes": ["a", "no class"], "targets": [[0, 0]]},
+            "classes: expected names that mean a class, got `no class`; rename it: records without a class have it",
+        ),
+        ({"bins": 2.5}, "bins: expected a whole number of at least 1, got 2.5; use 40"),
         ({"bins": 0}, "bins: expected a whole number of at least 1, got 0; use 40"),
         ({"outside": {"a": [[0, 0]]}}, "outside: expected a name that no class has, got `a`; rename the set"),
         ({"outside": {"dark": np.zeros((0, 2))}}, "outside `dark`: expected numbers of shape (N, K), at least one"),

@@ -43,6 +43,11 @@ GOOD: dict[str, Any] = {
         ({"task": "multilabel", "targets": [[0, 1], [2, 0]]}, "targets: expected only 0 and 1, got 2 in row 1"),
         ({"threshold": 1.5}, "threshold: expected one number from 0 to 1, or 2, got 1.5; use 0.5, or a list"),
         ({"threshold": [0.5, 0.5, 0.5]}, "threshold: expected one number from 0 to 1, or 2, got [0.5, 0.5, 0.5]"),
+        (
+            {"task": "binary"},
+            "task: expected multiclass or multilabel, got `binary`; two classes can be told as either",
+        ),
+        ({"classes": [], "probabilities": np.zeros((2, 0))}, "classes: expected at least one class, got none"),
         ({"classes": ["a", "a"]}, "classes: expected every class once, got ['a', 'a']"),
         (
             {"probabilities": [[0.9, 0.1], [0.5, 0.502]]},

@@ -194,6 +194,12 @@ def test_impossible_confidences_are_refused(confidences: Any, correct: Any, bins
         assert message in str(caught.value)
 
 
+def test_an_unknown_kind_of_bins_is_answered_with_the_nearest() -> None:
+    """Anything that was not `width` once counted as `mass`."""
+    with pytest.raises(DataError, match=r"^kind: expected a kind of bins, got `widht`; did you mean `width`\?"):
+        calibration_error([0], [[1.0]], kind="widht")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("measure", [log_loss, brier_score, calibration_error, reliability])
 def test_impossible_probabilities_are_refused(measure: Any) -> None:
     for scores, message in [
