@@ -7,6 +7,7 @@ no part of the data's identity: a fingerprint is taken of the data as given, bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -129,7 +130,14 @@ def _found(dataset: Dataset, groups: str, duplicates: Find | None, saved: Mappin
             names.setdefault(first, given[row])
     codes = [names.get(first, found.groups[first]) for first in root.tolist()]
     origin = f"{GIVEN} and {NEAR}" if names else NEAR
-    return Grouped(dataset.with_column("group", codes), origin, tuple(found.notes))
+    return Grouped(dataset.with_column("group", codes), origin, (_counted(found.groups), *found.notes))
+
+
+def _counted(names: Sequence[str]) -> str:
+    sizes = [size for size in Counter(names).values() if size > 1]
+    return (
+        f"near-duplicates: {sum(sizes)} of {len(names)} records share their group with another, {len(sizes)} group(s)"
+    )
 
 
 def _words(names: Sequence[str | None]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringlight.data.faults import Faults
@@ -25,17 +25,24 @@ LEFT_OUT = len(PARTS)
 PLACES = (*PARTS, "left_out")
 """What the column `split` may say."""
 
+DIGEST = 16
+"""Characters of a file's digest that are kept: enough to know a file again among billions, and a row stays short."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedSplit:
-    """What a split file says: the part of every id (or `left_out`), and the group of the ids that have one."""
+    """What a split file says: the part of every id (or `left_out`), and the group of the ids that have one.
+
+    `contents` holds the beginning of the digests of the files that had one, :data:`DIGEST` characters each.
+    """
 
     parts: dict[str, str]
     groups: dict[str, str]
+    contents: dict[str, str] = field(default_factory=dict)
 
 
 def write_split(split: Split, dataset: Dataset, path: Path | str) -> None:
-    """Write a split as CSV (UTF-8; columns id, split, group), whole or not at all.
+    """Write a split as CSV (UTF-8; columns id, split, group, content), whole or not at all.
 
     Raises:
         SplitError: the split was not made from this data set.
@@ -51,13 +58,16 @@ def write_split(split: Split, dataset: Dataset, path: Path | str) -> None:
             fix="write the split with the data set it was made from",
         )
     part_of = {int(row): name for name, part in places.items() for row in part}
-    records = zip(dataset.ids, dataset.table.column("group").to_pylist(), strict=True)
-    table = [{"id": key, "split": part_of[row], "group": group or ""} for row, (key, group) in enumerate(records)]
+    records = zip(*(dataset.table.column(name).to_pylist() for name in ("id", "group", "content")), strict=True)
+    table = [
+        {"id": key, "split": part_of[row], "group": group or "", "content": (content or "")[:DIGEST]}
+        for row, (key, group, content) in enumerate(records)
+    ]
     write_csv(Path(path), table)
 
 
 def read_split(path: Path | str) -> SavedSplit:
-    """Read a split file written by :func:`write_split` or by hand (the column `group` may be missing).
+    """Read a split file written by :func:`write_split` or by hand (the columns `group` and `content` may be missing).
 
     Raises:
         SplitError: there is no such file, it is no CSV table, it has no header `id,split`, or one row is at fault.
@@ -99,6 +109,8 @@ def _read_rows(reader: csv.DictReader[str], path: Path) -> SavedSplit:
         saved.parts[row["id"]] = row["split"]
         if row.get("group"):
             saved.groups[row["id"]] = row["group"]
+        if row.get("content"):
+            saved.contents[row["id"]] = row["content"]
     faults.raise_if_any()
     return saved
 

@@ -46,7 +46,8 @@ def test_without_given_groups_auto_looks_into_the_files(dataset_of: DatasetOf) -
     found = grouped(dataset, duplicates=finder("near:r0", "near:r0", "near:r2", "near:r3"))
     assert found.dataset.groups == ["near:r0", "near:r0", "near:r2", "near:r3"]
     assert found.origin == NEAR
-    assert found.notes == ("looked at 4 files",)
+    counted = "near-duplicates: 2 of 4 records share their group with another, 1 group(s)"
+    assert found.notes == (counted, "looked at 4 files")
     assert dataset.groups is None
 
 
