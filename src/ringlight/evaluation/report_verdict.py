@@ -8,7 +8,9 @@ from typing import Any
 from ringlight.evaluation.report_blocks import Sentence, counted, estimate, listed, said
 
 POINTS_SHOWN = 1.0
-"""Percentage points between a random and a grouped split from which the difference is worth a red sentence."""
+"""Percentage points between a random and a grouped split worth a red sentence, where the probe does not say itself."""
+
+_UNCHECKED = ("not possible", "no leak check")
 
 
 def verdict(results: Mapping[str, Any]) -> tuple[Sentence, ...]:
@@ -98,21 +100,18 @@ def leak_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
     if split.get("leaky"):
         yield Sentence("This run is leaky: records of the same part lie on both sides of the split.", "bad")
         yield from (Sentence(leak, "bad") for leak in split.get("leaks") or ())
-    if probe and probe["points"] >= POINTS_SHOWN:
+    if probe and probe.get("shown", probe["points"] >= POINTS_SHOWN):
         yield Sentence(_probed(probe, bool(split.get("leaky"))), "bad")
     elif probe:
-        yield Sentence(
-            f"The leak probe found nothing: random split {_short(probe['random'])}, "
-            f"grouped split {_short(probe['grouped'])}.",
-            "good",
-        )
+        scores = f"random split {_short(probe['random'])}, grouped split {_short(probe['grouped'])}"
+        yield Sentence(f"The leak probe shows no leakage beyond chance: {scores}.", "good")
     if split.get("leaky") or "leak_check" not in split:
         return
-    checked = str(split["leak_check"] or "").rstrip(".")
-    if not checked or "not possible" in checked:
+    checked = str(split["leak_check"] or "").rstrip(".").replace(": no leak found", "")
+    if not checked or any(words in checked for words in _UNCHECKED):
         yield Sentence(f"Leakage was not checked{': ' + checked if checked else ''}.", "warn")
     else:
-        yield Sentence(f"No leakage found in this split ({checked}).", "good")
+        yield Sentence(f"No leakage found in this split (looked at: {checked}).", "good")
 
 
 def _probed(probe: Mapping[str, Any], leaky: bool) -> str:

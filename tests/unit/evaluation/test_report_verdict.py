@@ -29,7 +29,7 @@ def results() -> dict[str, Any]:
             },
         },
         "split": {"parts": {"test": {"num_records": 429}}, "leaky": False, "leaks": [], "probe": None,
-                  "leak_check": "no part lies on both sides"},
+                  "leak_check": "the column group, identical files: no leak found"},
     }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_an_honest_run_is_told_in_plain_words(results: dict[str, Any]) -> None:
         Sentence("Recall of scratch is 0.91 [0.83, 0.96] on 44 parts, the lowest of the classes that can be judged."),
         Sentence("1 of 4 classes has too few parts to judge: pore.", "warn"),
         Sentence("dent has no example in the judged data: nothing is known of them.", "warn"),
-        Sentence("No leakage found in this split (no part lies on both sides).", "good"),
+        Sentence("No leakage found in this split (looked at: the column group, identical files).", "good"),
     )
 
 
@@ -72,13 +72,22 @@ def test_a_probe_tells_what_a_random_split_would_have_pretended(results: dict[st
     results["split"]["probe"] = probe(0.81, 0.80)
     assert "1 point is leakage" in " ".join(sentence.text for sentence in verdict(results))
     results["split"]["probe"] = probe(0.801, 0.80)
-    nothing = Sentence("The leak probe found nothing: random split .80, grouped split .80.", "good")
-    assert nothing in verdict(results)
+    chance = "The leak probe shows no leakage beyond chance: random split .80, grouped split .80."
+    assert Sentence(chance, "good") in verdict(results)
+
+
+def test_points_within_chance_are_no_leak(results: dict[str, Any]) -> None:
+    """On few parts the two splits differ by chance: the probe's own interval decides, not the points alone."""
+    results["split"]["probe"] = probe(0.86, 0.81) | {"shown": False}
+    chance = "The leak probe shows no leakage beyond chance: random split .86, grouped split .81."
+    assert Sentence(chance, "good") in verdict(results)
 
 
 def test_a_split_that_was_not_checked_says_so(results: dict[str, Any]) -> None:
     results["split"]["leak_check"] = "no content: leak check not possible"
     assert Sentence("Leakage was not checked: no content: leak check not possible.", "warn") in verdict(results)
+    results["split"]["leak_check"] = "files not hashed: no leak check"
+    assert Sentence("Leakage was not checked: files not hashed: no leak check.", "warn") in verdict(results)
     results["split"]["leak_check"] = ""
     assert Sentence("Leakage was not checked.", "warn") in verdict(results)
 
