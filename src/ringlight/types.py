@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ringlight.errors import DataError, did_you_mean
+from ringlight.errors import DataError
 
 Task = Literal["multiclass", "multilabel"]
 Signal = Literal["go", "pause", "cancel"]
@@ -214,19 +214,6 @@ class Dataset:
         column = pa.array(values, SCHEMA.field(index).type)
         return replace(self, table=self.table.set_column(index, SCHEMA.field(index), column))
 
-    def class_index(self, name: str) -> int:
-        """Return the index of a class by name.
-
-        Raises:
-            DataError: there is no such class.
-        """
-        try:
-            return self.classes.index(name)
-        except ValueError:
-            raise DataError(
-                f"a class of {self.name}", got=f"`{name}`", where="classes", fix=did_you_mean(name, self.classes)
-            ) from None
-
     @property
     def fingerprint(self) -> str:
         """Hash of task, classes and every record's id, content digest, labels, boxes and group; not of where files lie.
@@ -246,13 +233,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row indices of the three parts; disjoint. `val` or `test` may be empty (two-part strategies).
-
-    Examples:
-        >>> split = Split(np.array([0, 1]), np.array([2]), np.array([3]), leaks=("1 group in two parts",))
-        >>> split.leaky, len(split.left_out)
-        (True, 0)
-    """
+    """Row indices of the three parts; disjoint. `val` or `test` may be empty (two-part strategies)."""
 
     train: npt.NDArray[np.int64]
     val: npt.NDArray[np.int64]

@@ -22,21 +22,23 @@ def test_the_folder_holds_what_the_reference_lists_and_no_litter(finished: Run) 
     names = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
     fixed = {
         "config.yaml", "split.csv", "manifest.json", "train.log", "history.csv", "results.json", "predictions.parquet",
-        "report.html", "report.json",
-        "figures/confusion.png", "figures/history.png", "figures/samples.png", "bundle/bundle.json",
+        "report.html", "report.json", "report.md", "metrics.csv", "per_class.csv", "confusion.csv",
+        "figures/confusion.png", "figures/per_class.png", "figures/history.png", "figures/roc_pr.png",
+        "figures/reliability.png", "figures/operating.png", "figures/reject.png", "figures/energy.png",
+        "mistakes/mistake-01.png", "bundle/bundle.json",
         "bundle/model.safetensors", "checkpoints/last.ckpt",
     }  # fmt: skip
     assert fixed <= names
     rest = names - fixed
     assert sum(name.startswith("checkpoints/best_epoch00") and "_macro_f1_" in name for name in rest) == 1
-    assert all(name.startswith(("checkpoints/best_", "logs/")) for name in rest)
+    assert all(name.startswith(("checkpoints/best_", "logs/", "mistakes/")) for name in rest)
     assert not [name for name in names if name.endswith(".part")]
 
 
 def test_results_agree_with_the_files_beside_them(finished: Run) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
     assert results == json.loads(json.dumps(finished.results))
-    assert results["schema_version"] == 1
+    assert results["schema_version"] == 2
     with (finished.folder / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["train/loss"]) for row in rows] == [row["train/loss"] for row in results["history"]]
@@ -102,7 +104,7 @@ def test_tensorboard_holds_scalars_pictures_and_hyper_parameters(finished: Run) 
     events.Reload()
     tags = events.Tags()
     assert {"train/loss", "val/loss", "val/macro_f1", "lr", "val/recall/defect_1"} <= set(tags["scalars"])
-    assert {"test/confusion", "test/samples"} <= set(tags["images"])
+    assert {"test/confusion", "test/reliability"} <= set(tags["images"])
     assert (finished.folder / "logs" / "hparams").is_dir()
 
 

@@ -113,12 +113,6 @@ def test_what_cannot_be_a_data_set_is_refused_with_its_record(records, task, mes
     assert str(caught.value) == message
 
 
-def test_an_unknown_class_suggests_the_nearest(strips):
-    assert strips.class_index("b") == 1
-    with pytest.raises(DataError, match=r"classes: expected a class of strips, got `B`; did you mean `b`\?"):
-        strips.class_index("B")
-
-
 def test_the_fingerprint_does_not_see_order_place_time_or_name(strips):
     moved = strips.take([1, 2, 0]).with_column("uri", ["/y/1.png", "/y/2.png", "/y/0.png"])
     renamed = Dataset(moved.with_column("time", [1.0, 2.0, 3.0]).table, strips.classes, strips.task, "other", ("note",))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import data
+from ringlight.cli import data, judging
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -139,39 +139,26 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundle folder, or a run (its folder or name).")],
     paths: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the model together.")] = 8,
-    threshold: Annotated[float, typer.Option(help="Probability from which a multi-label class counts.")] = 0.5,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability from which a multi-label class counts (default: the model's own).")
+    ] = None,
+    operating_point: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Decide by this stored operating point, or `default`.")
+    ] = None,
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
     """Score images with a trained model: labels, and a probability for each class."""
     from ringlight.services.predictions import predict_files
 
-    result = predict_files(model, paths, batch_size=batch_size, threshold=threshold, workspace=workspace)
+    result = predict_files(
+        model, paths, batch_size=batch_size, threshold=threshold, operating_point=operating_point, workspace=workspace
+    )
     rows = result.rows()
     if json:
         print_json(rows)
     else:
         print_table(tuple(rows[0]), [(row["id"], row["labels"] or "-", *list(row.values())[2:]) for row in rows])
-
-
-@app.command()
-def compare(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Runs (folder or name), results.json files, or patterns.")
-    ],
-    workspace: Workspace = None,
-    json: Json = False,
-) -> None:
-    """Put runs side by side."""
-    from ringlight.services.runs import compare_runs
-
-    comparison = compare_runs(runs, workspace=workspace)
-    if json:
-        print_json({"rows": comparison.to_dicts(), "notes": list(comparison.notes)})
-    else:
-        print_table(comparison.columns, comparison.rows)
-        for note in comparison.notes:
-            print(note)
 
 
 @app.command()
@@ -187,6 +174,10 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
             print(check)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+app.command(short_help="Judge a trained model again, also on new data.")(judging.evaluate)
+app.command(short_help="Put runs side by side, with the interval of each difference.")(judging.compare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -214,6 +214,9 @@ class EvaluationConfig(Section):
         1, ge=1, le=8, description="views each image is judged in (as it is, flipped, turned) and averaged; 1 is off"
     )
     tta_space: Literal["probability", "logit"] = Field("probability", description="what is averaged over the views")
+    reject_error: Annotated[Real, Field(ge=0, lt=1)] | None = Field(
+        None, description="share of wrong decisions wished for; parts the model is too unsure of go to a human; null: none"
+    )
     num_mistakes: Whole = Field(12, ge=0, le=100, description="worst mistakes shown as pictures in the report")
 
 

@@ -16,7 +16,8 @@ def predict_files(
     paths: Sequence[Path],
     *,
     batch_size: int = 8,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    operating_point: str | None = None,
     workspace: Path | str | None = None,
 ) -> Result:
     """Score images; a folder stands for every image below it, in order of name.
@@ -27,7 +28,8 @@ def predict_files(
         RunError: there is no such run.
     """
     files = [file for path in paths for file in _files(path.expanduser())]
-    return load_model(model, workspace=workspace, threshold=threshold).predict(files, batch_size=batch_size)
+    loaded = load_model(model, workspace=workspace, threshold=threshold, operating_point=operating_point)
+    return loaded.predict(files, batch_size=batch_size)
 
 
 def _files(path: Path) -> list[Path]:

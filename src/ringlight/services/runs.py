@@ -117,10 +117,10 @@ def resume(
     # The run's own split, whatever became of the file it was once read from.
     config = read_config(folder / "config.yaml").replacing({"split.file": str(folder.absolute() / "split.csv")})
     made = plan(config, home.parent if home.name == "runs" else workspace)
-    if manifest.get("dataset_fingerprint") != made.dataset.fingerprint:
+    if manifest.get("dataset_fingerprint") != made.fingerprint:
         raise RunError(
             f"the data of the run (fingerprint {str(manifest.get('dataset_fingerprint'))[:12]})",
-            got=made.dataset.fingerprint[:12],
+            got=made.fingerprint[:12],
             where=str(folder),
             fix="bring the data back as it was, or start a new run",
         )
@@ -201,7 +201,7 @@ def _manifest(made: Plan, status: str, error: str | None) -> dict[str, Any]:
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": made.config.recipe,
         "seed": made.config.experiment.seed,
-        "dataset_fingerprint": made.dataset.fingerprint,
+        "dataset_fingerprint": made.fingerprint,
         "device": made.device.device,
         "device_reason": made.device.reason,
         "precision": made.config.training.precision,
@@ -237,11 +237,28 @@ def find_run(run: Path | str, workspace: Path | str | None = None) -> Path:
     )
 
 
-def load_model(model: Path | str, *, workspace: Path | str | None = None, threshold: float = 0.5) -> Predictor:
+def load_model(
+    model: Path | str,
+    *,
+    workspace: Path | str | None = None,
+    threshold: float | None = None,
+    operating_point: str | None = None,
+) -> Predictor:
     """Load a bundle folder, a run folder, or a run of the workspace by (the beginning of) its name.
 
     Raises:
         BundleError: the bundle is missing, damaged, or of an unknown version.
+        RunError: there is no such run.
+    """
+    folder = model_folder(model, workspace)
+    return Predictor.from_path(folder, threshold=threshold, operating_point=operating_point)
+
+
+def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path:
+    """Return where a saved model lies: a bundle folder, or the folder of a finished run, by its path or its name.
+
+    Raises:
+        BundleError: the run has no model yet.
         RunError: there is no such run.
     """
     path = Path(model).expanduser()
@@ -253,7 +270,13 @@ def load_model(model: Path | str, *, workspace: Path | str | None = None, thresh
             where=str(folder),
             fix=f"finish it with ringlight train --resume {shlex.quote(str(folder))}",
         )
-    return Predictor.from_path(folder, threshold=threshold)
+    return folder
+
+
+def cache_of(run: Path, workspace: Path | str | None) -> Path:
+    """Return the cache of the workspace a run lies in: there are the images that a synthetic source drew for it."""
+    home = run.absolute().parent
+    return workspace_folder(home.parent if home.name == "runs" else workspace) / "cache"
 
 
 def compare_runs(runs: Sequence[str], *, workspace: Path | str | None = None) -> Comparison:

@@ -1,4 +1,4 @@
-"""The recipe, on one screen: fit, restore the best weights, judge once, write the results, save the bundle."""
+"""The recipe, on one screen: fit, restore the best weights, judge once, save the bundle, write the results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import determinism, environment
-from ringlight.training.judge import Verdict, judge, pictures, write_figures, write_predictions, write_report
+from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
 from ringlight.training.learner import DeepLearner
+from ringlight.training.pages import epoch_pictures, write_pages
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
 from ringlight.types import History, Prediction, RunControl, Tracker
@@ -41,12 +42,13 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
         trained = time.perf_counter()
         verdict = judge(plan, learner)
         judged = time.perf_counter()
-    values = results(plan, folder.name, history, verdict, where, {"fit": trained - started, "judge": judged - trained})
-    write_predictions(folder / "predictions.parquet", verdict)
-    write_figures(plan, verdict, history, folder / "figures", tracker)
-    write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict()), plan.module)
+        probe = probe_of(plan)
+    spent = {"fit": trained - started, "judge": judged - trained, "leak_probe": time.perf_counter() - judged}
+    values = results(plan, folder.name, history, verdict, probe, where, spent)
+    write_predictions(folder, verdict)
+    write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
-    write_report(values, folder)
+    write_pages(values, verdict.pictures, folder, tracker)
     write_json(folder / "results.json", values)
     return Outcome(values, verdict)
 
@@ -55,5 +57,5 @@ def _after_epoch(plan: Plan, folder: Path, tracker: Tracker, history: History, v
     write_csv(folder / "history.csv", history.rows)
     every = plan.config.training.confusion_every_n_epochs
     if validation is not None and len(history.rows) % every == 0:
-        for name, figure in pictures(plan, validation, "val").items():
+        for name, figure in epoch_pictures(plan, validation).items():
             tracker.log_figure(f"val/{name}", figure, len(history.rows) - 1)

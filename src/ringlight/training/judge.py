@@ -1,59 +1,193 @@
-"""Scores and pictures of a trained model: the test part is touched here, once."""
+"""Scores and pictures of a trained model: the rules are fixed on validation, then the test part is touched, once."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ringlight.data.preprocess import fit_size, read_image
+from ringlight.config.schema import EvaluationConfig
 from ringlight.errors import DataError
-from ringlight.evaluation.metrics import Metrics, classification_metrics, flatten
-from ringlight.evaluation.plots import confusion_figure, history_figure, sample_figure
-from ringlight.evaluation.report import run_report
-from ringlight.files import whole_file, write_json, write_text
-from ringlight.types import History, Learner, Prediction, Tracker
+from ringlight.evaluation.metrics import Metrics, flatten
+from ringlight.evaluation.paired import paired_intervals
+from ringlight.files import whole_file
+from ringlight.inference.tta import Tta
+from ringlight.runtime import LOGGER
+from ringlight.training.assess import Assessment, assess
+from ringlight.training.features import embedder as best_embedder
+from ringlight.training.leakage import LeakProbe, measure_leak, probe_obstacle
+from ringlight.training.mistakes import mistake_pictures, mistake_rows, worst_mistakes
+from ringlight.training.rules import Rules, fix_rules, truth_of
+from ringlight.training.slices import slices
+from ringlight.types import Dataset, Learner, Prediction
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import nn
 
     from ringlight.training.plan import Plan
 
-THRESHOLD = 0.5
-"""A multi-label record is given each class with at least this probability."""
+HEADLINE = "macro_f1"
+"""The score in which a gain is told."""
+
+
+@runtime_checkable
+class Viewer(Protocol):
+    """A learner that can score several views of an image."""
+
+    def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
+        """Return raw scores averaged over the views of each image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Raw scores, metrics and loss of the judged part (`test`, or `val` where a source prescribes no test part)."""
+    """What is known of a model on one part (`test`, or `val` where a source prescribes no test part).
+
+    `prediction` holds raw scores; `pictures` the worst mistakes as PNG.
+    """
 
     part: str
+    data: Dataset
     prediction: Prediction
-    metrics: Metrics
-    loss: float
+    validation: Prediction | None
+    rules: Rules
+    assessment: Assessment
+    loss: float | None
+    tta: dict[str, Any] | None = None
+    slices: tuple[dict[str, Any], ...] = ()
+    mistakes: tuple[dict[str, Any], ...] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The scores of the decisions."""
+        return self.assessment.metrics
 
     def scores(self) -> dict[str, float]:
         """Return the loss and every defined metric by its flat name."""
-        return {"loss": self.loss, **flatten(self.metrics)}
+        return {**({} if self.loss is None else {"loss": self.loss}), **flatten(self.metrics)}
+
+    def sections(self) -> dict[str, Any]:
+        """Return what `results.json` holds of the judged part."""
+        return {
+            "judged_part": self.part,
+            "test": {"loss": self.loss, **self.assessment.test},
+            **self.assessment.sections,
+            "slices": list(self.slices),
+            "mistakes": list(self.mistakes),
+            "tta": self.tta,
+        }
 
 
 def judge(plan: Plan, learner: Learner) -> Verdict:
-    """Score the test part; without one, the validation part, and the verdict says so.
+    """Fix the rules on the validation part and score the test part; without one, the validation part.
 
     Raises:
         DataError: the split leaves neither.
     """
-    for part in ("test", "val"):
-        if len(plan.split.parts()[part]):
-            prediction = learner.predict(plan.part(part))
-            return Verdict(part, prediction, score(prediction), mean_loss(plan.criterion, prediction))
-    raise DataError("a test or validation part", got="only training records", where="split", fix="use another strategy")
+    settings, seed = plan.config.evaluation, plan.config.experiment.seed
+    part = next((name for name in ("test", "val") if len(plan.split.parts()[name])), None)
+    if part is None:
+        raise DataError(
+            "a test or validation part", got="only training records", where="split", fix="use another strategy"
+        )
+    tta = Tta(runs=settings.tta_runs, space=settings.tta_space)
+    validation = scored(learner, plan.part("val"), tta) if len(plan.split.val) else None
+    rules = fix_rules(
+        validation, plan.part("val").groups, settings, task=plan.dataset.task, classes=plan.dataset.classes, seed=seed
+    )
+    return verdict_on(
+        part, plan.part(part), learner, rules, settings, seed=seed, in_chans=plan.spec.in_chans,
+        validation=validation, criterion=plan.criterion,
+    )  # fmt: skip
+
+
+def probe_of(plan: Plan) -> LeakProbe | None:
+    """Measure what a random split of the run's data would have pretended; None where groups hold one record each."""
+    if not plan.config.split.leak_probe or probe_obstacle(plan.dataset) is not None:
+        return None
+    settings = plan.config.evaluation
+    LOGGER.info("measuring what a random split would pretend (split.leak_probe=false leaves it out)")
+    embedder = best_embedder(plan.config.weights.folder, plan.device.device)
+    return measure_leak(
+        plan.dataset, embedder=embedder, cache=plan.cache, seed=plan.config.experiment.seed,
+        num_resamples=settings.num_resamples, confidence=settings.confidence,
+    )  # fmt: skip
+
+
+def verdict_on(
+    part: str, data: Dataset, learner: Learner, rules: Rules, settings: EvaluationConfig, *, seed: int, in_chans: int,
+    validation: Prediction | None = None, criterion: nn.Module | None = None,
+) -> Verdict:  # fmt: skip
+    """Score records under rules that are fixed.
+
+    Args:
+        part: what the records are called in the results.
+        data: the records, labelled.
+        learner: the trained model.
+        rules: from the validation part, or from a bundle.
+        settings: the section `evaluation`.
+        seed: of the bootstrap.
+        in_chans: channels in which mistakes are shown.
+        validation: raw scores of the validation part, to be kept beside the test part's.
+        criterion: the training's loss, to be told for this part; None tells none.
+    """
+    started = time.perf_counter()
+    prediction = learner.predict(data)
+    plain_seconds = time.perf_counter() - started
+    gain = None
+    if rules.tta.runs > 1 and isinstance(learner, Viewer):
+        started = time.perf_counter()
+        views = learner.predict_views(data, rules.tta)
+        cost = (time.perf_counter() - started) / plain_seconds
+        gain = {**rules.tta.to_dict(), "gain": gain_of(prediction, views, data, settings, seed), "cost": cost}
+        prediction = views
+    return verdict_of(
+        part, data, prediction, rules, settings, seed=seed, in_chans=in_chans, validation=validation,
+        loss=None if criterion is None else mean_loss(criterion, prediction), tta=gain,
+    )  # fmt: skip
+
+
+def verdict_of(
+    part: str, data: Dataset, prediction: Prediction, rules: Rules, settings: EvaluationConfig, *, seed: int,
+    in_chans: int, validation: Prediction | None = None, loss: float | None = None, tta: dict[str, Any] | None = None,
+) -> Verdict:  # fmt: skip
+    """Judge scores that are there already; the arguments are those of :func:`verdict_on`."""
+    assessment = assess(prediction, rules, settings, groups=data.groups, seed=seed)
+    mistakes = worst_mistakes(assessment.decided, settings.num_mistakes) if data.has_content else []
+    return Verdict(
+        part, data, prediction, validation, rules, assessment, loss, tta,
+        slices=tuple(slices(data, assessment.decided.right, confidence=settings.confidence)),
+        mistakes=tuple(mistake_rows(mistakes, assessment.decided, data)),
+        pictures=mistake_pictures(mistakes, data, in_chans=in_chans),
+    )  # fmt: skip
+
+
+def scored(learner: Learner, data: Dataset, tta: Tta) -> Prediction:
+    """Score records in the views that are asked for; a learner without views (an estimator) scores them as they are."""
+    if tta.runs > 1 and isinstance(learner, Viewer):
+        return learner.predict_views(data, tta)
+    return learner.predict(data)
+
+
+def gain_of(
+    before: Prediction, after: Prediction, data: Dataset, settings: EvaluationConfig, seed: int
+) -> dict[str, Any]:
+    """Return the difference in the headline score with its paired interval, both decided by the default rule.
+
+    Predictions that decide alike differ by nothing, for certain.
+    """
+    found = paired_intervals(
+        truth_of(after), before.probabilities, after.probabilities, after.classes, after.task, groups=data.groups,
+        num_resamples=settings.num_resamples, confidence=settings.confidence, seed=seed,
+    ).get(HEADLINE)  # fmt: skip
+    bounds = (0.0, 0.0, 0.0) if found is None else (found.value, found.low, found.high)
+    return {"metric": HEADLINE, **dict(zip(("value", "low", "high"), bounds, strict=True))}
 
 
 def mean_loss(criterion: nn.Module, prediction: Prediction) -> float:
@@ -66,77 +200,17 @@ def mean_loss(criterion: nn.Module, prediction: Prediction) -> float:
         return float(criterion.to("cpu").eval()(torch.tensor(prediction.logits), targets))
 
 
-def score(prediction: Prediction) -> Metrics:
-    """Return the metrics of a prediction whose truth is known."""
-    if prediction.targets is None:
-        raise DataError("labelled records", got="none with a label", where="judge", fix="label them first")
-    return classification_metrics(
-        prediction.targets, prediction.probabilities, prediction.classes, prediction.task, threshold=THRESHOLD
-    )
-
-
-def write_predictions(path: Path, verdict: Verdict) -> None:
-    """Write ids, truth, raw scores and probabilities, one row a record, as Parquet."""
+def write_predictions(folder: Path, verdict: Verdict) -> None:
+    """Write `predictions.parquet`: id, group, truth, raw scores and calibrated probabilities, one row a record."""
     prediction = verdict.prediction
     truth = prediction.targets
-    columns: dict[str, Any] = {"id": list(prediction.ids)}
+    columns: dict[str, Any] = {"id": list(prediction.ids), "group": verdict.data.table.column("group")}
     if truth is not None:
         rows = truth[:, None] if truth.ndim == 1 else None
         columns["truth"] = rows.tolist() if rows is not None else [np.flatnonzero(row).tolist() for row in truth]
-    probabilities = prediction.probabilities
+    probabilities = verdict.assessment.decided.probabilities
     for column, name in enumerate(prediction.classes):
         columns[f"logit/{name}"] = prediction.logits[:, column]
         columns[f"probability/{name}"] = probabilities[:, column]
-    with whole_file(path) as part:
+    with whole_file(folder / "predictions.parquet") as part:
         pq.write_table(pa.table(columns).replace_schema_metadata({"part": verdict.part}), part)
-
-
-def write_figures(plan: Plan, verdict: Verdict, history: History, folder: Path, tracker: Tracker) -> None:
-    """Save confusion matrix, learning curves and sample predictions as PNG, and hand them to the tracker."""
-    figures = {"history": history_figure(history, monitor=plan.monitor)}
-    figures |= pictures(plan, verdict.prediction, verdict.part)
-    for name, figure in figures.items():
-        with whole_file(folder / f"{name}.png") as part:
-            figure.savefig(part, format="png", dpi=120)
-        tracker.log_figure(f"{verdict.part}/{name}", figure, len(history.rows))
-
-
-def write_report(results: Mapping[str, Any], folder: Path) -> None:
-    """Write `report.html` and `report.json` of a run from its results and the pictures in its folder."""
-    pictures = {path.stem: path.read_bytes() for path in sorted((folder / "figures").glob("*.png"))}
-    report = run_report(results, pictures)
-    write_json(folder / "report.json", report.to_dict())
-    write_text(folder / "report.html", report.to_html())
-
-
-def pictures(plan: Plan, prediction: Prediction, part: str) -> dict[str, Figure]:
-    """Return the confusion matrix and the worst predictions of a part, with their truth."""
-    data = plan.part(part)
-    rows = _most_wrong(prediction, plan.config.training.num_sample_predictions)
-    figures = {"confusion": confusion_figure(score(prediction))}
-    if len(rows):
-        images = [fit_size(read_image(str(data[row].uri), in_chans=plan.spec.in_chans), plan.spec) for row in rows]
-        figures["samples"] = sample_figure(images, [_caption(prediction, row) for row in rows])
-    return figures
-
-
-def _most_wrong(prediction: Prediction, count: int) -> list[int]:
-    """Return the rows whose scores are farthest from the truth, worst first: they teach more than a random pick."""
-    truth = np.asarray(prediction.targets)
-    matrix = np.eye(len(prediction.classes))[truth] if truth.ndim == 1 else truth
-    distance = np.abs(matrix - prediction.probabilities).max(axis=1)
-    return [int(row) for row in np.argsort(-distance, kind="stable")[:count]]
-
-
-def _caption(prediction: Prediction, row: int) -> str:
-    probabilities = prediction.probabilities[row]
-    truth = np.asarray(prediction.targets)[row]
-    true = [int(truth)] if np.ndim(truth) == 0 else [int(column) for column in np.flatnonzero(truth)]
-    names = ", ".join(prediction.classes[column] for column in true) or "none"
-    top = int(probabilities.argmax())
-    best = f"{prediction.classes[top]} {probabilities[top]:.2f}"
-    if prediction.task == "multiclass":
-        return f"truth: {names}\npredicted: {best}"
-    chosen = np.flatnonzero(probabilities >= THRESHOLD)
-    found = ", ".join(f"{prediction.classes[column]} {probabilities[column]:.2f}" for column in chosen)
-    return f"truth: {names}\npredicted: {found or f'none (highest: {best})'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ from ringlight.data.preprocess import InputSpec
 from ringlight.errors import RunError
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
+from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
 from ringlight.types import Dataset, History, Prediction, RunControl, Task, Tracker
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ringlight.training.plan import Plan
+    from ringlight.training.rules import Rules
     from ringlight.training.task import ClassificationTask
 
 
@@ -79,7 +82,7 @@ class DeepLearner:
             folder=folder,
             on_epoch=on_epoch,
         )
-        learner.fingerprint = plan.dataset.fingerprint
+        learner.fingerprint = plan.fingerprint
         return learner
 
     def fit(
@@ -176,15 +179,20 @@ class DeepLearner:
 
     def predict(self, data: Dataset) -> Prediction:
         """Return raw scores, in single precision whatever the training used: that is how a bundle is served."""
+        return self.predict_views(data, Tta())
+
+    def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
+        """Return raw scores averaged over the views of each image."""
         import torch
 
         module = self.module.to(self.device.device).eval()
+        score = partial(forward, module, device=self.device.device)
         with quiet_libraries(), torch.inference_mode():
-            parts = [forward(module, batch["image"], self.device.device) for batch in self._loader(data, shuffle=False)]
+            parts = [averaged(score, batch["image"], tta, self.task) for batch in self._loader(data, shuffle=False)]
         return Prediction(data.ids, np.concatenate(parts), self.classes, self.task, data.targets())
 
-    def bundle(self, metrics: dict[str, Any]) -> Bundle:
-        """Describe the model as a bundle, `metrics` as they are; a loaded model as it was described."""
+    def bundle(self, metrics: dict[str, Any], rules: Rules | None = None) -> Bundle:
+        """Describe the model as a bundle with its metrics and rules; a loaded model as it was described."""
         if self._origin is not None:
             return self._origin
         config, _, _ = self._needs()
@@ -202,6 +210,7 @@ class DeepLearner:
             dataset_fingerprint=self.fingerprint,
             metrics=metrics,
             versions=package_versions(),
+            **({} if rules is None else rules.for_bundle()),
         )
 
     def save(self, folder: Path) -> None:
@@ -211,7 +220,11 @@ class DeepLearner:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a bundle; the learner predicts, it cannot be trained further."""
-        bundle, module = read_bundle(folder)
+        return cls.of_bundle(*read_bundle(folder))
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, module: nn.Module) -> Self:
+        """Take a bundle that was read."""
         learner = cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)
         learner._origin = bundle
         return learner

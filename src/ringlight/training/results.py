@@ -11,13 +11,25 @@ from ringlight.types import Dataset, History
 
 if TYPE_CHECKING:
     from ringlight.training.judge import Verdict
+    from ringlight.training.leakage import LeakProbe
     from ringlight.training.plan import Plan
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
+
+SHAPING = (
+    "model", "loss", "optimizer", "scheduler", "training", "augmentation", "data", "split", "evaluation",
+)  # fmt: skip
+"""The sections that shape what a run learns and how it is judged."""
 
 
 def results(
-    plan: Plan, run: str, history: History, verdict: Verdict, where: Environment, timings: dict[str, float]
+    plan: Plan,
+    run: str,
+    history: History,
+    verdict: Verdict,
+    probe: LeakProbe | None,
+    where: Environment,
+    timings: dict[str, float],
 ) -> dict[str, Any]:
     """Collect the results of a finished run as plain values; `timings` in seconds."""
     config, monitor = plan.config, plan.monitor
@@ -30,15 +42,14 @@ def results(
         "model": model_card(plan),
         "hyper_parameters": hyper_parameters(config),
         "loss": {"name": config.loss.name, **plan.criterion.get_params()},  # type: ignore[operator]
-        "dataset": data_card(plan.dataset),
-        "split": split_card(plan),
+        "dataset": data_card(plan.given),
+        "split": split_card(plan, probe),
         "best": {"monitor": monitor, **({} if best is None else {"epoch": int(best["epoch"]), "metrics": best})},
-        "judged_part": verdict.part,
-        "test": {"loss": verdict.loss, **verdict.metrics.to_dict()},
+        **verdict.sections(),
         "history": history.rows,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": where.to_dict(),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *verdict.rules.notes],
     }
 
 
@@ -68,25 +79,40 @@ def data_card(data: Dataset) -> dict[str, Any]:
     }
 
 
-def split_card(plan: Plan) -> dict[str, Any]:
+def split_card(plan: Plan, probe: LeakProbe | None = None) -> dict[str, Any]:
     """Describe the parts by records, groups and classes."""
     parts = {}
     for name, rows in plan.split.parts().items():
         if len(rows):
-            part = plan.dataset.take(rows)
-            groups = part.groups
-            parts[name] = {
-                "num_records": len(part),
-                "num_groups": None if groups is None else len(set(groups)),
-                "class_counts": part.class_counts(),
-            }
-    return {"strategy": plan.split.strategy, "seed": plan.config.experiment.seed, "parts": parts}
+            parts[name] = part_card(plan.dataset.take(rows))
+    split = plan.split
+    return {
+        "strategy": split.strategy,
+        "seed": plan.config.experiment.seed,
+        "groups": split.groups,
+        "leak_check": split.leak_check,
+        "leaky": split.leaky,
+        "leaks": list(split.leaks),
+        "num_left_out": len(split.left_out),
+        "probe": None if probe is None else probe.to_dict(),
+        "parts": parts,
+    }
+
+
+def part_card(data: Dataset) -> dict[str, Any]:
+    """Describe the records of a part by number, groups and classes."""
+    groups = data.groups
+    return {
+        "num_records": len(data),
+        "num_groups": None if groups is None else len(set(groups)),
+        "class_counts": data.class_counts(),
+    }
 
 
 def hyper_parameters(config: Config) -> dict[str, Any]:
     """Return the settings that shape training, flat: `optimizer.lr`, `data.batch_size`, ..."""
     tree = config.model_dump(mode="json")
     flat: dict[str, Any] = {"seed": config.experiment.seed}
-    for section in ("model", "loss", "optimizer", "scheduler", "training", "augmentation", "data"):
+    for section in SHAPING:
         flat |= {f"{section}.{key}": value for key, value in tree[section].items()}
     return flat

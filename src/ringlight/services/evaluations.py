@@ -1,0 +1,295 @@
+"""Judge saved models again: on their run's own test part or on new data, alone or as an ensemble. Nothing is fitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ringlight.config.load import read_config
+from ringlight.config.schema import EvaluationConfig
+from ringlight.data.faults import first_of
+from ringlight.data.split import SavedSplit, read_split
+from ringlight.errors import ConfigError, DataError, RunError, did_you_mean
+from ringlight.files import write_json
+from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
+from ringlight.inference.tta import Space, Tta
+from ringlight.runtime import LOGGER, workspace_folder
+from ringlight.services.datasets import open_data
+from ringlight.services.runs import MANIFEST, cache_of, model_folder, read_manifest
+from ringlight.training.evaluate import Member, check_members, conform, join, overlap
+from ringlight.training.judge import Verdict, verdict_of, verdict_on, write_predictions
+from ringlight.training.learner import DeepLearner
+from ringlight.training.pages import write_pages
+from ringlight.training.plan import check_dataset, grouped_as_configured, load_dataset
+from ringlight.training.results import RESULTS_VERSION, data_card, part_card
+from ringlight.training.rules import Rules
+from ringlight.types import Dataset
+
+NEW_DATA = "new data"
+"""What the judged part is called when it is not the run's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A judgement: the folder with its report, and what its `results.json` holds."""
+
+    folder: Path
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """A saved model with what is known of its run; `run` is None for a bundle that stands alone."""
+
+    name: str
+    folder: Path
+    run: Path | None
+    bundle: Bundle
+    learner: DeepLearner
+    rules: Rules
+    settings: EvaluationConfig
+    saved: SavedSplit | None
+
+    @property
+    def member(self) -> Member:
+        return Member(name=self.name, learner=self.learner, rules=self.rules)
+
+    @property
+    def trained_on(self) -> dict[str, str]:
+        """Ids of the training records by the beginning of their files' digests."""
+        if self.saved is None:
+            return {}
+        contents = self.saved.contents
+        return {contents[key]: key for key, part in self.saved.parts.items() if part == "train" and key in contents}
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The records to judge: what they are called, and the card that `results.json` holds under `split`."""
+
+    part: str
+    data: Dataset
+    split: dict[str, Any]
+
+
+def evaluate(
+    model: Path | str,
+    source: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    operating_point: str | None = None,
+    tta_runs: int | None = None,
+    out: Path | None = None,
+    workspace: Path | str | None = None,
+) -> Evaluation:
+    """Judge a run (or a bundle) again; calibration and thresholds stay as they were fixed on validation.
+
+    Args:
+        model: a run folder, the (beginning of the) name of a run, or a bundle folder.
+        source: a recipe, a folder or a table with labelled records; None takes the run's own test part.
+        overrides: configuration keys that say how the source is read.
+        operating_point: another of the stored points, or `default`.
+        tta_runs: views of each image; None as the model was saved.
+        out: the folder to write; None makes one in the run's `evaluations/`.
+        workspace: where runs are looked up by name.
+
+    Raises:
+        RunError: there is no such run, it has no model, or its data changed.
+        BundleError: the model is damaged.
+        DataError: records that the model cannot be judged on.
+    """
+    opened = _open(model, workspace, operating_point, tta_runs)
+    judged = _own_part(opened, workspace) if source is None else _new_data(opened, source, overrides, workspace)
+    verdict = verdict_on(
+        judged.part, judged.data, opened.learner, opened.rules, opened.settings,
+        seed=_seed(opened), in_chans=opened.bundle.input_spec.in_chans,
+    )  # fmt: skip
+    results = _results(opened, judged, verdict)
+    home = opened.run or workspace_folder(workspace)
+    return _written(out or _new_folder(home, judged.data.name), results, verdict)
+
+
+def evaluate_ensemble(
+    models: Sequence[Path | str],
+    source: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    space: Space = "probability",
+    out: Path | None = None,
+    workspace: Path | str | None = None,
+) -> Evaluation:
+    """Judge the mean of several models, by default on the test part of the first; the arguments are `evaluate`'s.
+
+    Each member's scores are calibrated as it was saved; the mean decides by the default rule, since no threshold was
+    fixed for it.
+
+    Raises:
+        RunError: fewer than two models, other classes, or a member that was trained on records to be judged.
+    """
+    opened = [_open(model, workspace, None, None) for model in models]
+    check_members([one.member for one in opened])
+    first = opened[0]
+    judged = _own_part(first, workspace) if source is None else _new_data(first, source, overrides, workspace)
+    for other in opened[1:]:
+        _refuse_trained(other, judged.data)
+    joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=_seed(first))
+    rules = Rules(task=first.rules.task, classes=first.rules.classes, good_class=first.rules.good_class)
+    verdict = verdict_of(
+        judged.part, judged.data, joined.prediction, rules, first.settings, seed=_seed(first),
+        in_chans=first.bundle.input_spec.in_chans,
+    )  # fmt: skip
+    names = [one.name for one in opened]
+    results = _results(first, judged, verdict)
+    results |= {
+        "run": f"ensemble of {' + '.join(names)}",
+        "ensemble": joined.card,
+        "model": {**results["model"], "name": f"ensemble of {len(names)}"},
+    }
+    return _written(out or _new_folder(workspace_folder(workspace), "ensemble"), results, verdict)
+
+
+def _open(model: Path | str, workspace: Path | str | None, point: str | None, tta_runs: int | None) -> _Model:
+    folder = model_folder(model, workspace)
+    bundle, module = read_bundle(folder)
+    rules = Rules.of_bundle(bundle)
+    if point is not None:
+        known = [DEFAULT_POINT, *rules.points]
+        if point not in known:
+            raise ConfigError(
+                "an operating point of the model", got=f"`{point}`", where="--operating-point",
+                fix=did_you_mean(point, known),
+            )  # fmt: skip
+        rules = replace(rules, point=point)
+    if tta_runs is not None:
+        rules = replace(rules, tta=Tta(runs=tta_runs, space=rules.tta.space))
+    run = folder if (folder / MANIFEST).is_file() else None
+    saved = folder / "split.csv"
+    return _Model(
+        name=(run or find_bundle(folder)).absolute().name, folder=folder, run=run, bundle=bundle,
+        learner=DeepLearner.of_bundle(bundle, module), rules=rules,
+        settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
+        saved=read_split(saved) if run is not None and saved.is_file() else None,
+    )  # fmt: skip
+
+
+def _seed(opened: _Model) -> int:
+    return int(opened.bundle.training_config.get("experiment", {}).get("seed", 0))
+
+
+def _own_part(opened: _Model, workspace: Path | str | None) -> _Judged:
+    """Return the part the run was judged on, exactly as its split file says."""
+    if opened.run is None or opened.saved is None:
+        raise RunError(
+            "a run, which has a test part of its own", got="a bundle that stands alone", where=str(opened.folder),
+            fix="name the data: ringlight evaluate MODEL DATA",
+        )  # fmt: skip
+    config = read_config(opened.run / "config.yaml")
+    data = load_dataset(config, cache_of(opened.run, workspace)).dataset
+    expected = read_manifest(opened.run).get("dataset_fingerprint")
+    if expected != data.fingerprint:
+        raise RunError(
+            f"the data of the run (fingerprint {str(expected)[:12]})", got=data.fingerprint[:12],
+            where=str(opened.run), fix="bring it back as it was, or judge the new data: ringlight evaluate RUN DATA",
+        )  # fmt: skip
+    results = _stored(opened.run)
+    part = results["judged_part"]
+    rows = [row for row, key in enumerate(data.ids) if opened.saved.parts.get(key) == part]
+    groups = [opened.saved.groups.get(key) for key in data.ids]
+    return _Judged(part, data.with_column("group", groups).take(rows), results["split"])
+
+
+def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: Path | str | None) -> _Judged:
+    """Open labelled records, number their labels as the model does, and look whether it was trained on them."""
+    shown = open_data(source, overrides, workspace=workspace)
+    inspection = check_dataset(shown.dataset)
+    spec = opened.bundle.input_spec
+    if spec.image_size is None and len(inspection.image_sizes) > 1:
+        raise DataError(
+            "images of one size, as the model takes them at full size", got=f"{len(inspection.image_sizes)} sizes",
+            where=shown.dataset.name, fix="judge the sizes one after the other",
+        )  # fmt: skip
+    data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=shown.dataset.name)
+    found = grouped_as_configured(shown.config, data, shown.cache)
+    seen = overlap(found.dataset, opened.trained_on)
+    leaks = [f"the model was trained on {len(seen)} of these files: {first_of(seen)}"] if seen else []
+    for leak in leaks:
+        LOGGER.warning(leak)
+    checked = "files compared with the training part's, byte for byte" if opened.trained_on else "not possible"
+    split = {
+        "strategy": NEW_DATA,
+        "seed": _seed(opened),
+        "groups": found.origin,
+        "leak_check": checked,
+        "leaky": bool(leaks),
+        "leaks": leaks,
+        "probe": None,
+        "parts": {NEW_DATA: part_card(found.dataset)},
+    }
+    return _Judged(NEW_DATA, found.dataset, split)
+
+
+def _refuse_trained(opened: _Model, data: Dataset) -> None:
+    seen = overlap(data, opened.trained_on)
+    if seen:
+        raise RunError(
+            "records that no member was trained on", got=f"{len(seen)} that {opened.name} was: {first_of(seen)}",
+            where="--ensemble", fix="train the members on one split (split.file=RUN/split.csv), or name other data",
+        )  # fmt: skip
+
+
+def _stored(run: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((run / "results.json").read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        fix = "resume it, or judge its bundle"
+        raise RunError("a finished run", got=str(error), where=str(run), fix=fix) from error
+
+
+def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any]:
+    """Return results in the form of a run's, the judged records in the place of its test part."""
+    bundle = opened.bundle
+    config = dict(bundle.training_config)
+    bare: dict[str, Any] = {
+        "recipe": config.get("recipe"),
+        "experiment": None,
+        "model": {**bundle.architecture, "input": bundle.input_spec.to_dict()},
+        "hyper_parameters": {},
+        "loss": {"name": config.get("loss", {}).get("name")},
+        "best": {"monitor": None},
+        "timings": {},
+        "environment": {"versions": dict(bundle.versions)},
+    }
+    stored = bare if opened.run is None else _stored(opened.run)
+    return {
+        **stored,
+        "schema_version": RESULTS_VERSION,
+        "run": opened.name,
+        "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dataset": data_card(judged.data) if judged.part == NEW_DATA or opened.run is None else stored["dataset"],
+        "split": judged.split,
+        **verdict.sections(),
+        "ensemble": None,
+        "history": [],
+        "notes": list(judged.data.notes) if judged.part == NEW_DATA else stored.get("notes", []),
+    }
+
+
+def _new_folder(home: Path, name: str) -> Path:
+    """Return a folder below `evaluations/` that is not there yet."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    base = home / "evaluations" / f"{name}-{stamp}"
+    folder, number = base, 2
+    while folder.exists():
+        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return folder
+
+
+def _written(folder: Path, results: dict[str, Any], verdict: Verdict) -> Evaluation:
+    write_predictions(folder, verdict)
+    write_pages(results, verdict.pictures, folder)
+    write_json(folder / "results.json", results)
+    return Evaluation(folder, results)

@@ -1,0 +1,97 @@
+"""Where a model is right more or less often: the judged part cut by group, source folder, image size and time.
+
+A model that is good on the whole can fail on one line, one camera or one shift; the share of right records in each
+slice, with its interval, shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ringlight.data.content import parallel, read_header
+from ringlight.errors import DataError
+from ringlight.evaluation.rates import rate_interval
+from ringlight.types import Dataset
+
+FEWEST = 5
+"""Records below which a slice says nothing."""
+
+MOST = 20
+"""Slices shown of each kind: those with the lowest upper bound, where something is wrong for certain."""
+
+QUARTERS = 4
+
+
+def slices(data: Dataset, right: npt.NDArray[np.bool_], *, confidence: float = 0.95) -> list[dict[str, Any]]:
+    """Return the share of right records by group, folder, image size and time, the worst slices of each kind first.
+
+    Args:
+        data: the judged records.
+        right: whether every decision about a record was right, (N,).
+        confidence: of the intervals (:func:`ringlight.evaluation.rates.rate_interval`).
+
+    Returns:
+        Rows with `by`, `name`, `num_records`, `metric`, `value`, `low`, `high`. A kind in which all records are alike,
+        or no slice has :data:`FEWEST` records, has no rows.
+    """
+    metric = "accuracy" if data.task == "multiclass" else "subset_accuracy"
+    rows: list[dict[str, Any]] = []
+    for kind, names in _kinds(data):
+        found = []
+        for name in dict.fromkeys(name for name in names if name is not None):
+            inside = np.array([other == name for other in names])
+            # Within one group its records are all there is: the interval tells of more records of that same group.
+            units = None if kind == "group" else data.groups
+            found_rate = rate_interval(right & inside, trials=inside, groups=units, confidence=confidence)
+            if found_rate is not None and inside.sum() >= FEWEST:
+                found.append(
+                    {
+                        "by": kind, "name": name, "num_records": int(inside.sum()), "metric": metric,
+                        "value": found_rate.value, "low": found_rate.low, "high": found_rate.high,
+                    }
+                )  # fmt: skip
+        if len(set(names)) > 1:
+            rows += sorted(found, key=lambda row: (row["high"], row["name"]))[:MOST]
+    return rows
+
+
+def _kinds(data: Dataset) -> Iterator[tuple[str, Sequence[str | None]]]:
+    yield "group", data.table.column("group").to_pylist()
+    yield "folder", _folders(data.uris)
+    yield "size", parallel(_size, data.uris)
+    yield "time", _quarters(data.table.column("time").to_pylist())
+
+
+def _folders(uris: Sequence[str | None]) -> list[str | None]:
+    """Return each file's folder below the one that all have in common."""
+    folders = [None if uri is None else PurePath(uri).parent for uri in uris]
+    known = {folder for folder in folders if folder is not None}
+    shared = 0
+    if known:
+        shortest = min(len(folder.parts) for folder in known)
+        while shared < shortest and len({folder.parts[shared] for folder in known}) == 1:
+            shared += 1
+    return [None if folder is None else "/".join(folder.parts[shared:]) or folder.name for folder in folders]
+
+
+def _size(uri: str | None) -> str | None:
+    try:
+        return None if uri is None else "{}x{}".format(*read_header(uri).size)
+    except DataError:  # it was read a moment ago; a slice is no reason to lose a finished training
+        return None
+
+
+def _quarters(times: Sequence[float | None]) -> list[str | None]:
+    known = np.array([time for time in times if time is not None], np.float64)
+    if len(known) < QUARTERS * FEWEST:
+        return [None] * len(times)
+    edges = np.quantile(known, np.linspace(0, 1, QUARTERS + 1))
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    inner = edges[1:-1]
+    return [None if time is None else names[int(np.searchsorted(inner, time, "right"))] for time in times]
