@@ -34,7 +34,7 @@ from ringlight.evaluation.calibration_gaps import Errors, error_interval
 from ringlight.evaluation.decided import Decided, decided
 from ringlight.evaluation.inputs import FloatArray
 from ringlight.evaluation.paired import McNemar, mcnemar, paired_intervals
-from ringlight.evaluation.percentiles import collapsed, mostly_undefined, percentile_interval
+from ringlight.evaluation.percentiles import mostly_undefined, percentile_interval
 from ringlight.evaluation.rate_rules import class_rates, edge_scalars, ordered_pairs, scalar_rates
 from ringlight.evaluation.rates import Interval, check_confidence, clopper_pearson, rate_interval, wilson
 from ringlight.types import Task
@@ -171,7 +171,7 @@ def _scalars(
         if interval is not None:
             found[name] = interval
         elif not np.isnan(value):
-            notes.append(_why_none(name, replicates))
+            notes.append(_why_none(name, replicates, data))
     return found, notes
 
 
@@ -180,9 +180,10 @@ def _too_few(data: Decided) -> tuple[str, ...]:
     return tuple(name for name, count in zip(data.classes, carried, strict=True) if count < TOO_FEW)
 
 
-def _why_none(name: str, replicates: FloatArray) -> str:
+def _why_none(name: str, replicates: FloatArray, data: Decided) -> str:
+    if data.units.num_units < 2:
+        return f"{name} has no interval: there is one {data.units.kind} only"
     if mostly_undefined(replicates):
         share = np.isnan(replicates).mean()
         return f"{name} has no interval: {share:.0%} of the resamples lack a class, and it is not defined there"
-    reason = "every resample gives the same value" if collapsed(replicates) else "there is one unit only"
-    return f"{name} has no interval: {reason}"
+    return f"{name} has no interval: every resample gives the same value"

@@ -52,8 +52,12 @@ def test_the_table_shows_the_settings_that_differ_and_the_best_run_first() -> No
         ("b", "resnet18", "cross_entropy", 0.01, 0.9, 0.75),
         ("a", "resnet18", "cross_entropy", 0.001, 0.5, 0.75),
     )
-    assert table.notes == ()
+    assert table.notes == (
+        "note: `b`: no difference computed: the predictions of `a` are not at hand "
+        "(its results were not read from a run folder)",
+    )
     assert table.to_dicts()[0]["optimizer.lr"] == 0.01
+    assert table.settings == {"optimizer.lr": {"a": 0.001, "b": 0.01}}
 
 
 def test_a_setting_that_one_run_does_not_have_differs() -> None:
@@ -87,10 +91,27 @@ def test_runs_without_any_score_are_still_listed() -> None:
 )
 def test_what_does_not_compare_is_said(other: dict[str, Any], note: str) -> None:
     table = compare_results([run("a"), run("b", **other)])
-    (told,) = table.notes
-    assert told.startswith(note)
-    assert told in str(table)
-    assert told in table.to_markdown()
+    assert table.notes[0].startswith(note)
+    for told in table.notes:
+        assert told in str(table)
+        assert told in table.to_markdown()
+    assert table.pairs[0].refused
+    assert table.verdicts == ()
+
+
+def test_a_leaky_run_is_flagged_in_the_table_and_in_a_note() -> None:
+    leaky = {"strategy": "stratified_70_15_15", "seed": 0, "leaky": True}
+    table = compare_results([run("a"), run("b", split=leaky, macro_f1=0.9)])
+    assert [row["leaky"] for row in table.to_dicts()] == ["yes", "no"]
+    assert table.leaky == ("b",)
+    assert "`b` (leaky): what belongs together is on both sides of the split" in table.notes[0]
+    assert "leaky" not in compare_results([run("a"), run("b")]).columns
+
+
+def test_two_runs_of_one_name_are_told_apart() -> None:
+    table = compare_results([run("a"), run("a", macro_f1=0.9)])
+    assert [row["run"] for row in table.to_dicts()] == ["a #2", "a #1"]
+    assert (table.reference, table.pairs[0].run) == ("a #1", "a #2")
 
 
 def test_markdown_is_a_table() -> None:
@@ -122,7 +143,10 @@ def test_results_are_found_by_file_run_folder_folder_of_runs_and_pattern(tmp_pat
         ("{", r"expected a results.json, got JSONDecodeError"),
         ("[]", r"expected a results.json, got TypeError"),
         ("{}", r"expected a results.json, got KeyError"),
-        (json.dumps({**RUN, "schema_version": 2}), r"expected results of schema version 1, got 2; read it with the"),
+        (
+            json.dumps({**RUN, "schema_version": 3}),
+            r"expected results of schema version 1 or 2, got 3; read it with the Ringlight that wrote it",
+        ),
     ],
     ids=["not-json", "not-an-object", "no-version", "newer"],
 )
