@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,12 @@ def write_pages(
     """
     step = len(results["history"])
     for name, figure in result_figures(results).items():
+        drawn = io.BytesIO()  # drawn once for the file, the report and the tracker: drawing takes the most time here
+        figure.savefig(drawn, format="png", dpi=120)
         with whole_file(folder / FIGURES / f"{name}.png") as part:
-            figure.savefig(part, format="png", dpi=120)
+            part.write_bytes(drawn.getvalue())
         if tracker is not None:
-            tracker.log_figure(f"{results['judged_part']}/{name}", figure, step)
+            tracker.log_figure(f"{results['judged_part']}/{name}", drawn.getvalue(), step)
     for name, data in mistakes.items():
         with whole_file(folder / MISTAKES / f"{name}.png") as part:
             part.write_bytes(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class TensorBoardTracker(QuietTracker):
         self._writer.flush()
 
     def log_figure(self, name: str, figure: Any, step: int) -> None:
-        """Write a matplotlib figure as an image."""
+        """Write a matplotlib figure, or a picture that was drawn already (PNG bytes), as an image."""
         self._writer.add_image(name, _pixels(figure), step, dataformats="HWC")
 
     def set_status(self, status: str) -> None:
@@ -75,6 +76,11 @@ class TensorBoardTracker(QuietTracker):
 
 def _pixels(figure: Any) -> Any:
     import numpy as np
+
+    if isinstance(figure, bytes):
+        from PIL import Image
+
+        return np.asarray(Image.open(io.BytesIO(figure)).convert("RGB"))
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
