@@ -51,6 +51,10 @@ class Comparison:
             for pair in told
         )
 
+    def lines(self) -> tuple[str, ...]:
+        """Return what stands below the table: verdicts, then notes."""
+        return (*self.verdicts, *self.notes)
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dictionaries."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
@@ -71,7 +75,7 @@ class Comparison:
         return as_markdown(self.columns, self.rows, self.notes, self.pairs, self.settings)
 
     def __str__(self) -> str:
-        return "\n".join([as_text(self.columns, self.rows), *self.verdicts, *self.notes])
+        return "\n".join([as_text(self.columns, self.rows), *self.lines()])
 
 
 def compare_results(

@@ -96,6 +96,7 @@ def test_a_better_run_is_called_better_with_its_interval(write: Write) -> None:
     assert 0 < first.low < first.value < first.high
     assert pair.verdict == f"`after` is better in macro_f1 by {first.value:.3f} [{first.low:.3f}, {first.high:.3f}]"
     assert comparison.verdicts == (f"against `before`, {pair.verdict}",)
+    assert comparison.lines() == comparison.verdicts
     assert comparison.verdicts[0] in str(comparison)
     assert pair.mcnemar is not None
     assert pair.mcnemar.p_value < 0.001
