@@ -11,13 +11,15 @@ from ringlight.config.load import compose, recipe_names
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.checks import Finding, Statistics, check, statistics
+from ringlight.data.content import hash_contents
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.preview import contact_sheet
 from ringlight.data.severstal import IMAGE_FOLDERS
-from ringlight.data.split import split_dataset, write_split
+from ringlight.data.split import write_split
 from ringlight.errors import DataError, did_you_mean
 from ringlight.runtime import workspace_folder
 from ringlight.training.plan import make_source, part_problems
+from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
 
 TABLES = (".csv", ".parquet")
@@ -25,10 +27,14 @@ TABLES = (".csv", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class OpenedData:
-    """A data set as its source reads it, with the configuration it was read by."""
+    """A data set as its source reads it, with the configuration it was read by.
+
+    `cache` is the folder where near-duplicates that were found are remembered.
+    """
 
     config: Config
     dataset: Dataset
+    cache: Path
 
     @property
     def title(self) -> str:
@@ -44,13 +50,16 @@ class OpenedData:
         return check(self.dataset, min_samples_per_class=self.config.data.min_samples_per_class)
 
     def split(self, out: Path | None) -> Split:
-        """Split as configured; write the parts to `out` when given."""
-        config = self.config
-        split = split_dataset(
-            self.dataset, strategy=config.split.strategy, seed=config.experiment.seed, file=config.split.file
-        )
+        """Split as configured, looking into the files for what belongs together; write the parts to `out` when given.
+
+        Raises:
+            SplitError: the records cannot be split as asked, or the split leaks.
+        """
+        # A training knows the digests, too: without them the same files would be divided in another way.
+        hashed = hash_contents(self.dataset)
+        dataset, split = split_as_configured(self.config, hashed, self.cache)
         if out is not None:
-            write_split(split, self.dataset, out)
+            write_split(split, dataset, out)
         return split
 
     def preview(self, out: Path, num_samples: int) -> Path:
@@ -80,8 +89,8 @@ def open_data(source: str, overrides: Sequence[str] = (), *, workspace: Path | s
     if source not in recipe_names():
         recipe, settings = recognise(Path(source).expanduser(), recipe_names())
     config = compose(recipe, [*settings, *overrides], check_parts=_data_problems)
-    dataset = make_source(config, workspace_folder(workspace) / "cache").load()
-    return OpenedData(config, dataset)
+    cache = workspace_folder(workspace) / "cache"
+    return OpenedData(config, make_source(config, cache).load(), cache)
 
 
 def _data_problems(tree: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from ringlight.runtime import workspace_folder
 from ringlight.services.runs import configure, plan
 from ringlight.training.plan import Plan
 from ringlight.training.results import data_card, model_card, split_card
+from ringlight.types import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ def dry_run(
     file: Path | None = None,
     workspace: Path | str | None = None,
 ) -> DryRun:
-    """Do everything that precedes a training, and write nothing (a synthetic source draws its images into the cache).
+    """Do everything that precedes a training, and write nothing.
+
+    But for the cache: a synthetic source draws its images there, and duplicates found among many files are remembered.
 
     Raises:
         UserError: what would stop the training, too.
@@ -64,7 +67,7 @@ def dry_run(
         made.config.model_dump(mode="json"),
         to_yaml(made.config),
         model_card(made),
-        data_card(made.dataset),
+        data_card(made.given),
         split_card(made),
         tuple(_lines(made, workspace_folder(workspace))),
     )
@@ -75,10 +78,17 @@ def _lines(made: Plan, workspace: Path) -> list[str]:
     steps = -(-len(made.split.train) // config.data.batch_size)
     parameters = sum(parameter.numel() for parameter in made.module.parameters())
     return [
-        f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.dataset.fingerprint[:12]}",
+        f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.fingerprint[:12]}",
+        f"split: {_split(made.split)}",
         f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters; {made.weights.note}",
         f"device: {made.device.device} ({made.device.reason}), precision {config.training.precision}",
         f"would train up to {config.training.num_epochs} epochs of {steps} step(s) of {config.data.batch_size} images",
         f"would write a folder in {workspace / 'runs'}",
         *(f"note: {note}" for note in made.notes if note != made.weights.note),
     ]
+
+
+def _split(split: Split) -> str:
+    """Say how the records are divided, what is kept whole, and whether a leak was looked for."""
+    kept = f"; kept whole: {split.groups}" if split.groups else ""
+    return f"{split.strategy}{kept}; leak check: {split.leak_check}"

@@ -14,9 +14,9 @@ from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
 from ringlight.data.checks import Inspection, inspect_dataset
 from ringlight.data.faults import Faults
+from ringlight.data.groups import Grouped, grouped
 from ringlight.data.preprocess import InputSpec
-from ringlight.data.split import split_dataset
-from ringlight.errors import ConfigError, DataError
+from ringlight.errors import ConfigError, DataError, Problems
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import (
     DeviceChoice,
@@ -26,6 +26,7 @@ from ringlight.runtime import (
     determinism,
     seed_everything,
 )
+from ringlight.training.splitting import duplicate_search, split_as_configured
 from ringlight.types import Dataset, Split
 
 if TYPE_CHECKING:
@@ -36,9 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The parts of a run, built and checked; `config` has every automatic choice written out."""
+    """The parts of a run, built and checked; `config` has every automatic choice written out.
+
+    `given` is the data as its source gave it, `dataset` the same records with the groups filled in that were found for
+    the split. What was found is no part of the data's identity: one data set has one fingerprint however it is divided.
+    `cache` is the folder where features and found duplicates are remembered.
+    """
 
     config: Config
+    given: Dataset
     dataset: Dataset
     split: Split
     spec: InputSpec
@@ -48,10 +55,16 @@ class Plan:
     augmenter: Augmenter | None
     device: DeviceChoice
     notes: tuple[str, ...]
+    cache: Path
 
     def part(self, name: str) -> Dataset:
         """Return the records of `train`, `val` or `test`."""
         return self.dataset.take(self.split.parts()[name])
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the data as given, which results name and a resumed run must find again."""
+        return self.given.fingerprint
 
     @property
     def monitor(self) -> str | None:
@@ -87,7 +100,7 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
 def make_plan(config: Config, cache: Path) -> Plan:
     """Build every part of a run.
 
-    `cache` is the folder where a synthetic source may write its images.
+    `cache` is the folder where a synthetic source may write its images, and where found duplicates are remembered.
 
     Raises:
         ConfigError: a choice that cannot be met (device, weights, monitor).
@@ -99,16 +112,30 @@ def make_plan(config: Config, cache: Path) -> Plan:
     choose_precision(config.training.precision, device)
     _try_optimization(config)
     inspection = load_dataset(config, cache)
-    dataset, notes = inspection.dataset, _data_notes(inspection)
+    notes = _data_notes(inspection)
     _trainable(inspection, config)
-    split = split_dataset(dataset, strategy=config.split.strategy, seed=config.experiment.seed, file=config.split.file)
+    _judgeable(inspection.dataset, config)
+    dataset, split = split_as_configured(config, inspection.dataset, cache)
     notes += split.warnings
     if len(split.val):
-        monitor_mode(config.training.monitor, dataset.classes)
+        monitor_mode(config.training.monitor, dataset.classes, dataset.task)
     elif config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
-        return _build(config, dataset, split, device, notes)
+        return _build(config, inspection.dataset, dataset, split, device, notes, cache)
+
+
+def grouped_as_configured(config: Config, dataset: Dataset, cache: Path) -> Grouped:
+    """Find what belongs together, as a split of these records would; nothing is divided.
+
+    Raises:
+        SplitError: the groups that are asked for are not to be had.
+    """
+    split = config.split
+    return grouped(
+        dataset, groups=split.groups, time_window=split.time_window,
+        duplicates=duplicate_search(cache),
+    )  # fmt: skip
 
 
 def _try_optimization(config: Config) -> None:
@@ -129,7 +156,16 @@ def load_dataset(config: Config, cache: Path) -> Inspection:
     dataset = make_source(config, cache).load()
     if config.data.task not in (None, dataset.task):
         raise ConfigError(dataset.task, got=str(config.data.task), where="data.task", fix="leave it out (null)")
-    inspection = inspect_dataset(dataset, min_samples_per_class=config.data.min_samples_per_class)
+    return check_dataset(dataset, min_samples_per_class=config.data.min_samples_per_class)
+
+
+def check_dataset(dataset: Dataset, *, min_samples_per_class: int = 1) -> Inspection:
+    """Read, check and hash the files of a data set, each once.
+
+    Raises:
+        Problems: every unusable file or label, a line each.
+    """
+    inspection = inspect_dataset(dataset, min_samples_per_class=min_samples_per_class)
     faults = Faults(dataset.name)
     for found in inspection.findings:
         if found.severity == "error":
@@ -185,7 +221,23 @@ def _trainable(inspection: Inspection, config: Config) -> None:
         )
 
 
-def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice, notes: tuple[str, ...]) -> Plan:
+def _judgeable(dataset: Dataset, config: Config) -> None:
+    from ringlight.training.rules import rule_problems
+
+    lines = rule_problems(config.evaluation, dataset.classes, dataset.task)
+    if lines:
+        raise Problems(lines)
+
+
+def _build(
+    config: Config,
+    given: Dataset,
+    dataset: Dataset,
+    split: Split,
+    device: DeviceChoice,
+    notes: tuple[str, ...],
+    cache: Path,
+) -> Plan:
     from ringlight.models import build_model
 
     seed_everything(config.experiment.seed)
@@ -205,9 +257,10 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
     augmenter = (
         Augmenter(config.augmentation, seed=config.experiment.seed) if any(config.augmentation.values()) else None
     )
-    resolved = _resolve(config, dataset, device, built.weights.source != "random", criterion)
+    resolved = _resolve(config, given, device, built.weights.source != "random", criterion)
     return Plan(
         config=resolved,
+        given=given,
         dataset=dataset,
         split=split,
         spec=replace(wished, mean=built.mean, std=built.std),
@@ -217,6 +270,7 @@ def _build(config: Config, dataset: Dataset, split: Split, device: DeviceChoice,
         augmenter=augmenter,
         device=device,
         notes=(*notes, built.weights.note),
+        cache=cache,
     )
 
 
@@ -237,6 +291,7 @@ def _criterion(config: Config, train: Dataset) -> nn.Module:
 def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained: bool, criterion: Any) -> Config:
     """Write every automatic choice into the configuration, so that it runs again as it ran."""
     from ringlight.losses import LOSSES
+    from ringlight.training.rules import resolved_rules
 
     chosen = criterion.get_params()
     values: dict[str, object] = {
@@ -246,8 +301,10 @@ def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained:
         "data.task": dataset.task,
         "data.num_workers": choose_num_workers(config.data.num_workers, device),
         "data.root": _absolute(config.data.root),
+        "split.groups": _groups(config, dataset),
         "split.file": _absolute(config.split.file),
         "weights.folder": _absolute(config.weights.folder),
+        **resolved_rules(config.evaluation, dataset.classes, dataset.task),
         "model.num_classes": len(dataset.classes),
         "model.pretrained": pretrained,
     }
@@ -257,6 +314,12 @@ def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained:
     words = {key for key, value in asked.items() if isinstance(value, str) and value != "first_batch"}
     values |= {f"loss.{key}": chosen[key] for key in words if isinstance(chosen.get(key), list)}
     return config.replacing(values)
+
+
+def _groups(config: Config, given: Dataset) -> str:
+    if config.split.groups != "auto":
+        return config.split.groups
+    return "duplicates" if given.groups is None else "given"
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ringlight.config.load import recipe_names
+from ringlight.data.split import read_split
 from ringlight.errors import DataError, Problems
 from ringlight.services.datasets import open_data, recognise
+from ringlight.services.runs import plan
 
 MakeImage = Callable[..., Path]
 
@@ -113,11 +115,62 @@ def test_labels_alone_are_counted_and_split_but_not_drawn(tmp_path: Path) -> Non
     assert opened.statistics().without_file == 40
     split = opened.split(tmp_path / "split.csv")
     assert sorted([*split.train, *split.val, *split.test]) == list(range(40))
-    assert (tmp_path / "split.csv").read_text().startswith("id,split,group\n")
+    assert (tmp_path / "split.csv").read_text().startswith("id,split,group")
     again = open_data(str(table), [f"split.file={tmp_path / 'split.csv'}"]).split(None)
     assert again.test.tolist() == split.test.tolist()
     with pytest.raises(DataError, match=r"name the column that holds the paths: data.path_column=COLUMN"):
         opened.preview(tmp_path / "p.png", 2)
+
+
+def test_labels_alone_cannot_be_checked_for_leaks(tmp_path: Path) -> None:
+    table = tmp_path / "only.csv"
+    table.write_text("id,label\n" + "".join(f"r{number},{'ab'[number % 2]}\n" for number in range(40)))
+    split = open_data(str(table)).split(None)
+    assert split.leak_check == "no content: leak check not possible"
+    assert "no content: leak check not possible" in split.warnings
+
+
+def test_a_split_is_the_one_a_training_would_make(tile_folder: Path, tmp_path: Path) -> None:
+    """Without the digests of the files, a split made beforehand did not know of the copies that a training knows of."""
+    for name in ("one", "two"):
+        (tile_folder / "dark" / f"{name}.png").write_bytes((tile_folder / "dark" / "dark_0.png").read_bytes())
+    fast = ["data.image_size=32", "model.name=resnet10t", "training.device=cpu", "model.pretrained=false"]
+    opened = open_data(str(tile_folder), fast, workspace=tmp_path / "ws")
+    opened.split(tmp_path / "split.csv")
+    made = plan(opened.config, tmp_path / "ws")
+    saved = read_split(tmp_path / "split.csv")
+    assert saved.parts == {key: name for name in made.split.parts() for key in made.part(name).ids}
+    assert saved.groups == dict(zip(made.dataset.ids, made.dataset.groups or [], strict=True))
+    assert len(set(saved.groups.values())) == len(saved.groups) - 2
+    again = open_data(str(tile_folder), [*fast, f"split.file={tmp_path / 'split.csv'}"]).split(None)
+    assert again.groups == "near-duplicates found in the files, as the saved split has them"
+    assert not again.leaky
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["split.strategy=time_70_15_15"], "given groups"),
+        (
+            ["split.groups=time", "split.time_window=15"],
+            "records close in time (less than 15 s apart, within the given",
+        ),
+        (["split.strategy=leave_one_group_out", "split.test_group=b"], "given groups"),
+    ],
+)
+def test_every_way_of_splitting_is_reached_from_the_configuration(
+    settings: list[str], said: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{'abcdefghij'[row // 6]}-{row},{'xy'[row % 2]},{10 * row}\n" for row in range(60))
+    (tmp_path / "t.csv").write_text(f"id,label,when\n{rows}")
+    columns = ["data.time_column=when", "data.group_regex=^(.)-", "data.label_columns=label"]
+    split = open_data(str(tmp_path / "t.csv"), [*columns, *settings]).split(tmp_path / "split.csv")
+    assert split.groups.startswith(said)
+    assert "no leak found" in split.leak_check
+    if "split.test_group=b" in settings:
+        assert split.test.tolist() == [*range(6, 12)]
+    if "split.strategy=time_70_15_15" in settings:
+        assert [*split.train, *split.val, *split.test] == [*range(60)]
 
 
 def test_a_preview_is_a_picture(tile_folder: Path, tmp_path: Path) -> None:

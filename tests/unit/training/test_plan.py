@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ringlight.config.load import compose
-from ringlight.errors import ConfigError, DataError, Problems
+from ringlight.errors import ConfigError, DataError, Problems, SplitError
 from ringlight.losses import LOSSES
 from ringlight.training.plan import Plan, load_dataset, make_plan, make_source, part_problems
 
@@ -29,6 +29,8 @@ def test_every_automatic_choice_is_written_out(plan_of: PlanOf, tile_folder: Pat
     assert config.training.precision == "32"
     assert config.training.num_threads == torch.get_num_threads()
     assert config.data.task == "multiclass"
+    assert config.split.groups == "duplicates"
+    assert plan_of(r"data.group_regex=_(\d)\.").config.split.groups == "given"
     assert isinstance(config.data.num_workers, int)
     assert config.data.root == tile_folder
     assert config.model.num_classes == 3
@@ -76,6 +78,34 @@ def test_parts_are_the_splits_records_in_order(plan_of: PlanOf) -> None:
     ids = {name: plan.part(name).ids for name in ("train", "val", "test")}
     assert sorted([*ids["train"], *ids["val"], *ids["test"]]) == sorted(plan.dataset.ids)
     assert ids["val"] == [plan.dataset.ids[row] for row in plan.split.val]
+
+
+def test_found_copies_stay_together_and_are_no_part_of_the_datas_identity(plan_of: PlanOf, tile_folder: Path) -> None:
+    """The same data had another fingerprint when it was split in another way: its runs could not be compared."""
+    for number in range(4):
+        (tile_folder / "dark" / f"copy_{number}.png").write_bytes((tile_folder / "dark" / "dark_0.png").read_bytes())
+    plan = plan_of()
+    groups = dict(zip(plan.dataset.ids, plan.dataset.groups or [], strict=True))
+    copies = ["dark/dark_0.png", *(f"dark/copy_{number}.png" for number in range(4))]
+    assert {groups[key] for key in copies} == {"near:dark/copy_0.png"}
+    assert sum(bool(set(copies) & set(plan.part(name).ids)) for name in ("train", "val", "test")) == 1
+    assert plan.given.groups is None
+    assert plan.fingerprint == plan.given.fingerprint != plan.dataset.fingerprint
+    alone = plan_of("split.groups=none", "split.allow_leak=true")
+    assert alone.fingerprint == plan.fingerprint
+    assert alone.split.leaky == any("leak: " in note for note in alone.notes)
+    assert plan.split.groups == "near-duplicates found in the files"
+    assert plan.split.leak_check == "near-duplicates found in the files, identical files: no leak found"
+    assert any(note.startswith("near-duplicates: 5 of 19 records share their group") for note in plan.notes)
+
+
+def test_a_leak_is_refused_before_a_model_is_built(plan_of: PlanOf, tile_folder: Path) -> None:
+    for number in range(6):
+        (tile_folder / "dark" / f"copy_{number}.png").write_bytes((tile_folder / "dark" / "dark_0.png").read_bytes())
+    with pytest.raises(
+        SplitError, match=r"^tiles: expected what belongs together in one part, got 1 identical file in"
+    ):
+        plan_of("split.groups=none")
 
 
 def test_images_of_several_sizes_ask_for_one(plan_of: PlanOf, tile_folder: Path, make_image: Any) -> None:

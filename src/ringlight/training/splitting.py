@@ -1,0 +1,40 @@
+"""The configured split: plain arguments for `data/split.py`, and the search for near-duplicates, remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ringlight.config.schema import Config
+from ringlight.data.duplicates import near_duplicates
+from ringlight.data.links import Duplicates
+from ringlight.data.remembered import remembered_duplicates
+from ringlight.data.split import divide
+from ringlight.types import Dataset, Split
+
+
+def duplicate_search(cache: Path) -> Callable[[Dataset], Duplicates]:
+    """Return the search for near-duplicates, which remembers in the folder `cache` what it found in many files."""
+    return partial(remembered_duplicates, find=near_duplicates, cache=cache)
+
+
+def split_as_configured(config: Config, dataset: Dataset, cache: Path) -> tuple[Dataset, Split]:
+    """Find what belongs together and split; return the data set with its groups filled in, and the split.
+
+    Raises:
+        SplitError: the records cannot be split as asked, or the split leaks.
+    """
+    split = config.split
+    return divide(
+        dataset,
+        strategy=split.strategy,
+        seed=config.experiment.seed,
+        file=split.file,
+        groups=split.groups,
+        time_window=split.time_window,
+        time_gap=split.time_gap,
+        test_group=split.test_group,
+        allow_leak=split.allow_leak,
+        duplicates=duplicate_search(cache),
+    )
