@@ -18,7 +18,7 @@ from ringlight.config.load import compose, read_config, to_yaml
 from ringlight.config.schema import Config
 from ringlight.data.split import write_split
 from ringlight.errors import BundleError, InterruptedRunError, RinglightError, RunError, WorkspaceError
-from ringlight.files import unwritable, write_json, write_text
+from ringlight.files import unwritable, whole_file, write_json, write_text
 from ringlight.inference.bundle import INDEX
 from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
@@ -30,6 +30,7 @@ from ringlight.runtime import (
     workspace_folder,
 )
 from ringlight.training.compare import Comparison, compare_results, load_results
+from ringlight.training.compare_figure import comparison_figure
 from ringlight.training.fit import fit
 from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
@@ -290,6 +291,19 @@ def compare_runs(runs: Sequence[str], *, workspace: Path | str | None = None) ->
         known = Path(run).exists() or glob.has_magic(run)
         found += load_results(run if known else find_run(run, workspace))
     return compare_results(found)
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> Path:
+    """Draw the differences of a comparison with their intervals into the PNG `path`.
+
+    Raises:
+        RunError: there is nothing that can be compared.
+        WorkspaceError: the file cannot be written.
+    """
+    figure = comparison_figure(comparison)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=120)
+    return path
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

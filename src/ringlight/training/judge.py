@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from ringlight.config.schema import EvaluationConfig
 from ringlight.errors import DataError
+from ringlight.evaluation.decided import decided
 from ringlight.evaluation.metrics import Metrics, flatten
-from ringlight.evaluation.paired import paired_intervals
+from ringlight.evaluation.paired import paired_differences
 from ringlight.files import whole_file
 from ringlight.inference.tta import Tta
 from ringlight.runtime import LOGGER
@@ -180,14 +181,17 @@ def gain_of(
 ) -> dict[str, Any]:
     """Return the difference in the headline score with its paired interval, both decided by the default rule.
 
-    Predictions that decide alike differ by nothing, for certain.
+    `low` and `high` are None where no interval can be given: one group only, or a score that most resamples leave
+    undefined.
     """
-    found = paired_intervals(
-        truth_of(after), before.probabilities, after.probabilities, after.classes, after.task, groups=data.groups,
-        num_resamples=settings.num_resamples, confidence=settings.confidence, seed=seed,
-    ).get(HEADLINE)  # fmt: skip
-    bounds = (0.0, 0.0, 0.0) if found is None else (found.value, found.low, found.high)
-    return {"metric": HEADLINE, **dict(zip(("value", "low", "high"), bounds, strict=True))}
+    sides = [
+        decided(truth_of(one), one.probabilities, one.classes, one.task, groups=data.groups) for one in (before, after)
+    ]
+    value, bounds = paired_differences(
+        *sides, num_resamples=settings.num_resamples, confidence=settings.confidence, seed=seed
+    ).get(HEADLINE, (None, None))
+    limits = (None, None) if bounds is None else (bounds.low, bounds.high)
+    return {"metric": HEADLINE, "value": value, "low": limits[0], "high": limits[1]}
 
 
 def mean_loss(criterion: nn.Module, prediction: Prediction) -> float:
