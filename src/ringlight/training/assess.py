@@ -22,7 +22,7 @@ from ringlight.evaluation.probabilities import reliability
 from ringlight.evaluation.rates import rate_interval
 from ringlight.evaluation.reject import reject_curve
 from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
-from ringlight.training.rules import Decided, Rules, truth_matrix, truth_of
+from ringlight.training.rules import Decided, Rules, line_of, truth_matrix, truth_of
 from ringlight.types import Prediction
 
 PLANT_RATES = ("escape_rate", "overkill_rate")
@@ -146,7 +146,8 @@ def _point(
         bounds = {name: intervals["scalars"].get(f"macro_{name}") for name in rates}
     reached["macro_f1"] = metrics.scalars["macro_f1"]
     bounds["macro_f1"] = intervals["scalars"].get("macro_f1")
-    plant = _plant(truth, decisions, rules, settings, groups) or {}
+    line = line_of(settings, settings.operating_points.get(point.name))
+    plant = _plant(truth, decisions, rules, line, groups) or {}
     for name in (*PLANT_RATES, "cost_per_part"):
         reached[name] = plant.get(name)
     bounds |= plant.get("intervals", {})

@@ -24,6 +24,9 @@ from ringlight.types import Prediction, Task
 
 NO_VALIDATION = "there is no validation part to fix it on"
 
+LINE = ("prevalence", "escape_cost", "overkill_cost")
+"""What a point may say of the line for itself; else the section says it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -183,7 +186,7 @@ def _fixed(
     name: str, point: PointConfig, validation: Prediction, groups: Sequence[str] | None, settings: EvaluationConfig,
     bare: Rules,
 ) -> OperatingPoint:  # fmt: skip
-    costs = _costs(point, settings)
+    line = line_of(settings, point)
     return fix_point(
         name,
         point.kind,
@@ -194,19 +197,24 @@ def _fixed(
         label=point.label,
         target=point.target,
         good_class=bare.good_class,
-        escape_cost=costs[0],
-        overkill_cost=costs[1],
-        prevalence=point.prevalence if point.prevalence is not None else settings.prevalence,
+        escape_cost=line.escape_cost,
+        overkill_cost=line.overkill_cost,
+        prevalence=line.prevalence,
         confidence=settings.confidence,
         groups=groups,
     )
 
 
-def _costs(point: PointConfig, settings: EvaluationConfig) -> tuple[float | None, float | None]:
-    """Return a point's own costs, else those of the section."""
-    escape = point.escape_cost if point.escape_cost is not None else settings.escape_cost
-    overkill = point.overkill_cost if point.overkill_cost is not None else settings.overkill_cost
-    return escape, overkill
+def line_of(settings: EvaluationConfig, point: PointConfig | None) -> EvaluationConfig:
+    """Return the settings with the prevalence and the costs that a point has of its own, each for itself.
+
+    Examples:
+        >>> section = EvaluationConfig(escape_cost=50.0, overkill_cost=1.0)
+        >>> line_of(section, PointConfig(kind="min_cost", escape_cost=80.0)).model_dump(include={*LINE})
+        {'prevalence': None, 'escape_cost': 80.0, 'overkill_cost': 1.0}
+    """
+    own = {} if point is None else {key: getattr(point, key) for key in LINE if getattr(point, key) is not None}
+    return settings.model_copy(update=own)
 
 
 def good_class(settings: EvaluationConfig, classes: Sequence[str], task: Task) -> str | None:
@@ -243,17 +251,19 @@ def rule_problems(settings: EvaluationConfig, classes: Sequence[str], task: Task
         good = good_class(settings, classes, task)
     except ConfigError as error:
         return [str(error)]
-    lines = []
+    lines = _lone_cost("evaluation", settings)
     for name, point in settings.operating_points.items():
-        escape, overkill = _costs(point, settings)
-        where = f"evaluation.operating_points.{name}"
+        line, where = line_of(settings, point), f"evaluation.operating_points.{name}"
         lines += [
-            f"{where}: {line}"
-            for line in point_problems(
-                point.kind, label=point.label, target=point.target, escape_cost=escape, overkill_cost=overkill,
-                classes=classes, task=task, good_class=good,
+            f"{where}: {problem}"
+            for problem in point_problems(
+                point.kind, label=point.label, target=point.target, escape_cost=line.escape_cost,
+                overkill_cost=line.overkill_cost, prevalence=line.prevalence, classes=classes, task=task,
+                good_class=good,
             )
         ]  # fmt: skip
+        if point.kind != "min_cost" and (point.escape_cost, point.overkill_cost) != (None, None):
+            lines += _lone_cost(where, line)
     known = [DEFAULT_POINT, *settings.operating_points]
     if DEFAULT_POINT in settings.operating_points:
         lines.append(
@@ -266,3 +276,12 @@ def rule_problems(settings: EvaluationConfig, classes: Sequence[str], task: Task
         )  # fmt: skip
         lines.append(str(wrong))
     return lines
+
+
+def _lone_cost(where: str, line: EvaluationConfig) -> list[str]:
+    """Say that one of the two costs is missing: a cost per part needs both."""
+    costs = {"escape_cost": line.escape_cost, "overkill_cost": line.overkill_cost}
+    missing = [key for key, value in costs.items() if value is None]
+    if len(missing) != 1:
+        return []
+    return [f"{where}.{missing[0]}: expected both costs or none, got one; set it too; 0 is a cost"]
