@@ -43,22 +43,32 @@ def slices(data: Dataset, right: npt.NDArray[np.bool_], *, confidence: float = 0
     metric = "accuracy" if data.task == "multiclass" else "subset_accuracy"
     rows: list[dict[str, Any]] = []
     for kind, names in _kinds(data):
+        # Within one group its records are all there is: the interval tells of more records of that same group.
+        units = None if kind == "group" else data.groups
         found = []
-        for name in dict.fromkeys(name for name in names if name is not None):
-            inside = np.array([other == name for other in names])
-            # Within one group its records are all there is: the interval tells of more records of that same group.
-            units = None if kind == "group" else data.groups
-            found_rate = rate_interval(right & inside, trials=inside, groups=units, confidence=confidence)
-            if found_rate is not None and inside.sum() >= FEWEST:
+        for name, inside in _members(names).items():
+            told = rate_interval(
+                right[inside], groups=None if units is None else [units[row] for row in inside], confidence=confidence
+            )
+            if told is not None:
                 found.append(
                     {
-                        "by": kind, "name": name, "num_records": int(inside.sum()), "metric": metric,
-                        "value": found_rate.value, "low": found_rate.low, "high": found_rate.high,
+                        "by": kind, "name": name, "num_records": len(inside), "metric": metric,
+                        "value": told.value, "low": told.low, "high": told.high,
                     }
                 )  # fmt: skip
         if len(set(names)) > 1:
             rows += sorted(found, key=lambda row: (row["high"], row["name"]))[:MOST]
     return rows
+
+
+def _members(names: Sequence[str | None]) -> dict[str, list[int]]:
+    """Return the rows of each slice that has enough of them, in the order in which they appear."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        if name is not None:
+            rows.setdefault(name, []).append(row)
+    return {name: inside for name, inside in rows.items() if len(inside) >= FEWEST}
 
 
 def _kinds(data: Dataset) -> Iterator[tuple[str, Sequence[str | None]]]:
@@ -92,6 +102,15 @@ def _quarters(times: Sequence[float | None]) -> list[str | None]:
     if len(known) < QUARTERS * FEWEST:
         return [None] * len(times)
     edges = np.quantile(known, np.linspace(0, 1, QUARTERS + 1))
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    names = [f"{low} to {high}" for low, high in pairwise(_told(edges))]
     inner = edges[1:-1]
     return [None if time is None else names[int(np.searchsorted(inner, time, "right"))] for time in times]
+
+
+def _told(edges: npt.NDArray[np.float64]) -> list[str]:
+    """Write the edges so that they can be told apart: seconds since 1970 have ten digits before the point."""
+    for style in (".6g" if abs(edges).max() < 1e6 else ".0f", ".15g"):
+        told = [format(edge, style) for edge in edges.tolist()]
+        if len(set(told)) == len(set(edges.tolist())):
+            return told
+    return [repr(edge) for edge in edges.tolist()]
