@@ -22,8 +22,8 @@ from ringlight.data.aligned import aligned_similarities
 from ringlight.data.candidates import Descriptors, nearest
 from ringlight.data.fingerprints import Thumb
 
-NUM_DECOYS = 1000
-NUM_RANDOM = 2000
+NUM_DECOYS = 500
+NUM_RANDOM = 1000
 TAIL = 40
 """Decoys that the tail is fitted on, the most alike ones."""
 COPY = 0.8
@@ -73,8 +73,10 @@ def _decoys(
         turned[row] = np.ascontiguousarray(thumbs[row][::-1] if place % 2 else thumbs[row][:, ::-1])
     pairs = nearest(descriptors, [turned[row] for row in rows], rows, num_threads=num_threads)
     decoys = aligned_similarities(turned, thumbs, pairs, num_threads=num_threads)
-    direct = aligned_similarities(thumbs, thumbs, pairs, num_threads=num_threads)
-    return decoys[(decoys > direct) & (decoys < COPY)]
+    # Only the tail counts, so that the images themselves need to be compared in the most alike pairs alone.
+    most = np.sort(np.argsort(-decoys, kind="stable")[: 10 * TAIL])
+    direct = aligned_similarities(thumbs, thumbs, pairs[most], num_threads=num_threads)
+    return decoys[most][(decoys[most] > direct) & (decoys[most] < COPY)]
 
 
 def decoy_tail(found: npt.NDArray[np.floating], share: float) -> tuple[float, float, float]:

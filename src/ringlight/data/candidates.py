@@ -28,7 +28,7 @@ WINDOW = 0.55
 """Share of a side that the middle takes."""
 REACH = 4
 """The largest shift that is searched, in pixels of the halved thumbnail: about a ninth of a side."""
-SAMPLE = 4096
+SAMPLE = 8192
 """Windows that the principal components are computed from."""
 BLOCK = 64
 COLUMNS = 1024

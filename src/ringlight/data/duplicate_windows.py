@@ -2,7 +2,8 @@
 
 The beginning of every window becomes a short vector; every window is searched for the beginnings of the others at all
 time shifts, block by block, and the nearest few are compared in full (:mod:`~ringlight.data.window_overlap`). As for
-images, what is linked depends on how alike windows get by chance, here in a search for windows that run backwards.
+images, what is linked depends on how alike windows get by chance: in a search for windows that run backwards, and among
+the further neighbours of each, since a walk resembles another walk more than a walk that runs backwards.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ SAMPLE = 4096
 COARSE = 64
 """Time shifts are searched in steps of a window's length divided by this; the comparison is at every one."""
 NUM_DECOYS = 1000
+RANK = 5
+"""So many neighbours may overlap a window; what comes after them counts as chance."""
 FLOOR = 0.9
 """No link starts below this, whatever the background: a tenth of the power may be noise."""
 CEILING = 0.995
@@ -110,15 +113,16 @@ def _scored(signals: Floats, num_threads: int | None) -> tuple[Rows, npt.NDArray
     count = len(signals)
     basis = _components(signals)
     found = _nearest(signals, signals, np.arange(count), basis, num_threads)
-    pairs = np.unique(np.sort(found, axis=1), axis=0)
+    pairs, place_of = np.unique(np.sort(found, axis=1), axis=0, return_inverse=True)
     similarities = overlap_similarities(signals, signals, pairs, num_threads=num_threads)
     rows = np.unique(np.linspace(0, count - 1, min(count, NUM_DECOYS)).astype(np.int64))
     backwards = np.ascontiguousarray(signals[rows][..., ::-1])
     decoys = _nearest(backwards, signals, rows, basis, num_threads)
     place = np.stack([np.searchsorted(rows, decoys[:, 0]), decoys[:, 1]], axis=1)
     chance = overlap_similarities(backwards, signals, place, num_threads=num_threads)
-    start, scale, expected = decoy_tail(chance[chance < CEILING], count / len(rows))
-    threshold = start + scale * max(0.0, float(np.log(expected / ALLOWED)))
+    ranked = np.sort(similarities[place_of.ravel()].reshape(count, -1), axis=1)[:, ::-1]
+    tails = decoy_tail(chance[chance < CEILING], count / len(rows)), decoy_tail(ranked[:, RANK:].ravel(), 1.0)
+    threshold = max(start + scale * max(0.0, float(np.log(expected / ALLOWED))) for start, scale, expected in tails)
     return pairs, similarities, min(CEILING, max(FLOOR, threshold))
 
 

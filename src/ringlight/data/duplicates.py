@@ -33,9 +33,7 @@ COPY = 0.5
 FLOOR = 0.3
 """Where the background is so plain that its tail ends below this, no link starts below it."""
 ALLOWED = 0.05
-"""Links between different things that are expected in a data set without any duplicates."""
-ALLOWED_SHARE = 0.0002
-"""... and further ones per link found: more evidence of duplicates makes a given similarity more credible."""
+"""Links between different things that may be expected in the whole data set: one would merge two groups."""
 EMBED_BLOCK = 64
 
 
@@ -128,9 +126,7 @@ def score_pairs(
     pairs = np.unique(np.sort(found if extra is None else np.concatenate([found, extra]), axis=1), axis=0)
     similarities = aligned_similarities(thumbs, thumbs, pairs, num_threads=num_threads)
     background = measure_background(thumbs, descriptors, num_threads=num_threads)
-    threshold = max(FLOOR, background.threshold(ALLOWED))
-    evidence = int((similarities >= threshold).sum())
-    return pairs, similarities, max(FLOOR, background.threshold(ALLOWED + ALLOWED_SHARE * evidence))
+    return pairs, similarities, max(FLOOR, background.threshold(ALLOWED))
 
 
 def _embedded(embed: Embed, uris: Sequence[str]) -> npt.NDArray[np.int64]:

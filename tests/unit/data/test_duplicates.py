@@ -216,7 +216,7 @@ def test_the_four_names_are_in_one_place():
 def test_exposures_of_magnetic_tiles_share_a_group(real_data):
     root = real_data("magnetic-tile")
     with real_data.file("magnetic-tile-bursts.csv").open() as stream:
-        rows = [row for row in csv.DictReader(stream) if 130 <= int(row["burst"]) < 220]
+        rows = [row for row in csv.DictReader(stream) if 140 <= int(row["burst"]) < 164]
     bursts = np.array([int(row["burst"]) for row in rows])
     records = [Record(id=row["file"], uri=str(root / row["file"]), labels=(0,)) for row in rows]
     found = near_duplicates(Dataset.from_records(records, ["c"], "multiclass"))
