@@ -3,11 +3,11 @@
 Magnetic tiles: 3,056 pairs of one exposure burst are the truth. It was rebuilt from file names and is known to be
 incomplete: bursts of one tile may stand apart, and four bursts (7, 58, 59, 111) mix two tiles. All 152 pairs of bursts
 that links of a similarity of 0.32 or more join were therefore looked at, as pictures, in the weakest link of each.
-`SAME_TILE` lists images judged to show one tile: exposures that the class folders or the numbering tear apart, and tiles
-that were photographed again later. One pair of bursts showed different tiles (images 54942 and 68398, two narrow tiles
-with the same edges, at 0.35: below the threshold that the background now gives). Both precisions are printed: `raw`
-counts every link between two bursts as false, `judged` only those that are not in the list, so that a link nobody has
-looked at counts as false.
+`SAME_TILE` lists images judged to show one tile: exposures that the class folders or the numbering tear apart, and
+tiles that were photographed again later. One pair of bursts showed different tiles (images 54942 and 68398, two narrow
+tiles with the same edges, at 0.35: below the threshold that the background now gives). Both precisions are printed:
+`raw` counts every link between two bursts as false, `judged` only those that are not in the list, so that a link nobody
+has looked at counts as false.
 
 NEU: `patches_101` and `patches_105` are byte-identical. The other links are overlapping cut-outs of one surface: the
 same defect at another place in the picture, often at another exposure. The 24 weakest were looked at side by side,

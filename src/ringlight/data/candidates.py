@@ -55,10 +55,14 @@ def describe(thumbs: list[Thumb], *, seed: int = 0) -> Descriptors:
     halves = [_half(thumb) for thumb in thumbs]
     middle = np.median([half.shape for half in halves], axis=0)
     window = (max(4, round(WINDOW * middle[0])), max(4, round(WINDOW * middle[1])))
-    per_image = max(1, min((2 * REACH + 1) ** 2, SAMPLE // len(thumbs)))
+    per_image = max(1, SAMPLE // len(thumbs))
     chosen = np.linspace(0, len(thumbs) - 1, min(len(thumbs), SAMPLE)).astype(int)
     rng = np.random.default_rng(seed)
-    sample = np.concatenate([rng.permutation(_windows(halves[row], window, REACH))[:per_image] for row in chosen])
+    num_shifts = (2 * REACH + 1) ** 2
+    # Indexing copies: a slice would keep all windows of every image alive.
+    sample = np.concatenate(
+        [_windows(halves[row], window, REACH)[rng.permutation(num_shifts)[:per_image]] for row in chosen]
+    )
     sample = _unit(sample - sample.mean(axis=1, keepdims=True))
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False, bias=True).astype(np.float64))
