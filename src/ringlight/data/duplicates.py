@@ -109,7 +109,8 @@ def _search(
         kept = similarities >= threshold
         for (a, b), similarity in zip(rows[pairs[kept]].tolist(), similarities[kept].tolist(), strict=True):
             links[(a, b)] = max(links.get((a, b), 0.0), min(1.0, similarity))
-        reason = "fewer than 64 images: copies only" if len(rows) < FEW else "from the data's own background"
+        background = "the data's own background" if threshold > FLOOR else "the floor: the background ends below it"
+        reason = f"fewer than {FEW} images: copies only" if len(rows) < FEW else background
         notes.append(f"linked from a similarity of {threshold:.2f} on ({scale} scale; {reason})")
     return links, notes
 
