@@ -30,7 +30,7 @@ def gains_section(results: Mapping[str, Any]) -> Section | None:
         gain = entry.get("gain") or {}
         facts: list[tuple[str, Value]] = [
             ("views of each image", entry.get("runs")),
-            ("members", listed([str(name) for name in entry.get("members") or ()], 12) or None),
+            ("members", listed([_member(row) for row in entry.get("members") or ()], 12) or None),
             ("averaged in", entry.get("space")),
             (
                 f"gain in {spoken(str(gain.get('metric', 'score')))}",
@@ -40,6 +40,14 @@ def gains_section(results: Mapping[str, Any]) -> Section | None:
         ]
         blocks += [Sentence(_gained(title, gain)), Facts(tuple(row for row in facts if row[1] is not None))]
     return Section("gains", "Test-time augmentation and ensembles", tuple(blocks)) if blocks else None
+
+
+def _member(row: Mapping[str, Any] | str) -> str:
+    """Return a member's name with the score that is told of it, if any."""
+    if isinstance(row, str):
+        return row
+    scores = [f"{value:.3f}" for key, value in row.items() if key != "name"]
+    return f"{row['name']} ({', '.join(scores)})" if scores else str(row["name"])
 
 
 def _gained(title: str, gain: Mapping[str, Any]) -> str:

@@ -46,6 +46,7 @@ def results(
         "split": split_card(plan, probe),
         "best": {"monitor": monitor, **({} if best is None else {"epoch": int(best["epoch"]), "metrics": best})},
         **verdict.sections(),
+        "ensemble": None,
         "history": history.rows,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": where.to_dict(),
