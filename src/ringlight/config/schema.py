@@ -215,7 +215,7 @@ class EvaluationConfig(Section):
     )
     tta_space: Literal["probability", "logit"] = Field("probability", description="what is averaged over the views")
     reject_error: Annotated[Real, Field(ge=0, lt=1)] | None = Field(
-        None, description="share of wrong decisions wished for; parts the model is too unsure of go to a human; null: none"
+        None, description="wished share of wrong decisions; parts the model is too unsure of go to a human; null: no part"
     )
     num_mistakes: Whole = Field(12, ge=0, le=100, description="worst mistakes shown as pictures in the report")
 

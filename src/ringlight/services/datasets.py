@@ -18,7 +18,8 @@ from ringlight.data.severstal import IMAGE_FOLDERS
 from ringlight.data.split import write_split
 from ringlight.errors import DataError, did_you_mean
 from ringlight.runtime import workspace_folder
-from ringlight.training.plan import make_source, part_problems
+from ringlight.training.plan import part_problems
+from ringlight.training.records import make_source
 from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
 

@@ -16,7 +16,7 @@ from ringlight.data.split import SavedSplit, read_split
 from ringlight.errors import ConfigError, DataError, RunError, did_you_mean
 from ringlight.files import write_json
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
-from ringlight.inference.tta import Space, Tta
+from ringlight.inference.tta import VIEWS, Space, Tta
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.datasets import open_data
 from ringlight.services.runs import MANIFEST, cache_of, model_folder, read_manifest
@@ -24,9 +24,10 @@ from ringlight.training.evaluate import Member, check_members, conform, join, ov
 from ringlight.training.judge import Verdict, verdict_of, verdict_on, write_predictions
 from ringlight.training.learner import DeepLearner
 from ringlight.training.pages import write_pages
-from ringlight.training.plan import check_dataset, grouped_as_configured, load_dataset
+from ringlight.training.records import check_dataset, load_dataset
 from ringlight.training.results import RESULTS_VERSION, data_card, part_card
 from ringlight.training.rules import Rules
+from ringlight.training.splitting import grouped_as_configured
 from ringlight.types import Dataset
 
 NEW_DATA = "new data"
@@ -69,10 +70,11 @@ class _Model:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The records to judge: what they are called, and the card that `results.json` holds under `split`."""
+    """The records to judge: what they are called, and what `results.json` holds under `dataset` and `split`."""
 
     part: str
     data: Dataset
+    card: dict[str, Any]
     split: dict[str, Any]
 
 
@@ -102,6 +104,7 @@ def evaluate(
         BundleError: the model is damaged.
         DataError: records that the model cannot be judged on.
     """
+    _check_out(out)
     opened = _open(model, workspace, operating_point, tta_runs)
     judged = _own_part(opened, workspace) if source is None else _new_data(opened, source, overrides, workspace)
     verdict = verdict_on(
@@ -130,12 +133,13 @@ def evaluate_ensemble(
     Raises:
         RunError: fewer than two models, other classes, or a member that was trained on records to be judged.
     """
+    _check_out(out)
     opened = [_open(model, workspace, None, None) for model in models]
     check_members([one.member for one in opened])
     first = opened[0]
     judged = _own_part(first, workspace) if source is None else _new_data(first, source, overrides, workspace)
-    for other in opened[1:]:
-        _refuse_trained(other, judged.data)
+    for one in opened:
+        _refuse_trained(one, judged.data)
     joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=_seed(first))
     rules = Rules(task=first.rules.task, classes=first.rules.classes, good_class=first.rules.good_class)
     verdict = verdict_of(
@@ -165,6 +169,10 @@ def _open(model: Path | str, workspace: Path | str | None, point: str | None, tt
             )  # fmt: skip
         rules = replace(rules, point=point)
     if tta_runs is not None:
+        if tta_runs not in range(1, len(VIEWS) + 1):
+            raise ConfigError(
+                f"1 (off) to {len(VIEWS)} views of an image", got=str(tta_runs), where="tta_runs", fix="use 4"
+            )
         rules = replace(rules, tta=Tta(runs=tta_runs, space=rules.tta.space))
     run = folder if (folder / MANIFEST).is_file() else None
     saved = folder / "split.csv"
@@ -199,12 +207,18 @@ def _own_part(opened: _Model, workspace: Path | str | None) -> _Judged:
     part = results["judged_part"]
     rows = [row for row, key in enumerate(data.ids) if opened.saved.parts.get(key) == part]
     groups = [opened.saved.groups.get(key) for key in data.ids]
-    return _Judged(part, data.with_column("group", groups).take(rows), results["split"])
+    return _Judged(part, data.with_column("group", groups).take(rows), results["dataset"], results["split"])
 
 
 def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: Path | str | None) -> _Judged:
     """Open labelled records, number their labels as the model does, and look whether it was trained on them."""
-    shown = open_data(source, overrides, workspace=workspace)
+    home = workspace if opened.run is None else cache_of(opened.run, workspace).parent
+    shown = open_data(source, overrides, workspace=home)
+    if not shown.dataset.has_content:
+        raise DataError(
+            "records with images", got="a label-only table", where=shown.dataset.name,
+            fix="name the column that holds the paths: data.path_column=COLUMN",
+        )  # fmt: skip
     inspection = check_dataset(shown.dataset)
     spec = opened.bundle.input_spec
     if spec.image_size is None and len(inspection.image_sizes) > 1:
@@ -226,10 +240,13 @@ def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: 
         "leak_check": checked,
         "leaky": bool(leaks),
         "leaks": leaks,
+        "num_left_out": 0,
         "probe": None,
         "parts": {NEW_DATA: part_card(found.dataset)},
     }
-    return _Judged(NEW_DATA, found.dataset, split)
+    # One data set has one fingerprint, however a model orders its classes and whatever groups were found in it.
+    card = {**data_card(data), "fingerprint": inspection.dataset.fingerprint}
+    return _Judged(NEW_DATA, found.dataset, card, split)
 
 
 def _refuse_trained(opened: _Model, data: Dataset) -> None:
@@ -269,13 +286,25 @@ def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any
         "schema_version": RESULTS_VERSION,
         "run": opened.name,
         "evaluated": datetime.now(UTC).isoformat(timespec="seconds"),
-        "dataset": data_card(judged.data) if judged.part == NEW_DATA or opened.run is None else stored["dataset"],
+        "dataset": judged.card,
         "split": judged.split,
         **verdict.sections(),
         "ensemble": None,
         "history": [],
         "notes": list(judged.data.notes) if judged.part == NEW_DATA else stored.get("notes", []),
     }
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse to write over a run, whose results and predictions have the same names.
+
+    Raises:
+        RunError: the folder is a run.
+    """
+    if out is not None and (out / MANIFEST).is_file():
+        raise RunError(
+            "a folder of its own", got="a run", where=f"--out {out}", fix="leave it out: there is a place in the run"
+        )
 
 
 def _new_folder(home: Path, name: str) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ringlight.config.schema import Config
 from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
-from ringlight.data.checks import Inspection, inspect_dataset
-from ringlight.data.faults import Faults
-from ringlight.data.groups import Grouped, grouped
+from ringlight.data.checks import Inspection
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import ConfigError, DataError, Problems
 from ringlight.evaluation.metrics import monitor_mode
@@ -26,7 +22,8 @@ from ringlight.runtime import (
     determinism,
     seed_everything,
 )
-from ringlight.training.splitting import duplicate_search, split_as_configured
+from ringlight.training.records import data_notes, load_dataset
+from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
 
 if TYPE_CHECKING:
@@ -112,7 +109,7 @@ def make_plan(config: Config, cache: Path) -> Plan:
     choose_precision(config.training.precision, device)
     _try_optimization(config)
     inspection = load_dataset(config, cache)
-    notes = _data_notes(inspection)
+    notes = data_notes(inspection)
     _trainable(inspection, config)
     _judgeable(inspection.dataset, config)
     dataset, split = split_as_configured(config, inspection.dataset, cache)
@@ -125,19 +122,6 @@ def make_plan(config: Config, cache: Path) -> Plan:
         return _build(config, inspection.dataset, dataset, split, device, notes, cache)
 
 
-def grouped_as_configured(config: Config, dataset: Dataset, cache: Path) -> Grouped:
-    """Find what belongs together, as a split of these records would; nothing is divided.
-
-    Raises:
-        SplitError: the groups that are asked for are not to be had.
-    """
-    split = config.split
-    return grouped(
-        dataset, groups=split.groups, time_window=split.time_window,
-        duplicates=duplicate_search(cache),
-    )  # fmt: skip
-
-
 def _try_optimization(config: Config) -> None:
     """Build optimiser and schedule once over a stand-in, so that their numbers are refused before a file is read."""
     from torch import nn
@@ -145,53 +129,6 @@ def _try_optimization(config: Config) -> None:
     from ringlight.training.engine import optimizer_of, schedule_of
 
     schedule_of(config, None, 1000)(optimizer_of(config)(nn.Linear(1, 1)))
-
-
-def load_dataset(config: Config, cache: Path) -> Inspection:
-    """Read, check and hash the configured data, each file once.
-
-    Raises:
-        Problems: every unusable file or label, a line each.
-    """
-    dataset = make_source(config, cache).load()
-    if config.data.task not in (None, dataset.task):
-        raise ConfigError(dataset.task, got=str(config.data.task), where="data.task", fix="leave it out (null)")
-    return check_dataset(dataset, min_samples_per_class=config.data.min_samples_per_class)
-
-
-def check_dataset(dataset: Dataset, *, min_samples_per_class: int = 1) -> Inspection:
-    """Read, check and hash the files of a data set, each once.
-
-    Raises:
-        Problems: every unusable file or label, a line each.
-    """
-    inspection = inspect_dataset(dataset, min_samples_per_class=min_samples_per_class)
-    faults = Faults(dataset.name)
-    for found in inspection.findings:
-        if found.severity == "error":
-            faults.add(found.expected, got=found.got, where=found.where, fix=found.fix)
-    faults.raise_if_any()
-    return inspection
-
-
-def _data_notes(inspection: Inspection) -> tuple[str, ...]:
-    warnings = (str(finding) for finding in inspection.findings if finding.severity == "warning")
-    return (*inspection.dataset.notes, *warnings)
-
-
-def make_source(config: Config, cache: Path) -> Any:
-    """Build the configured source; a synthetic one without `data.root` draws into `cache`."""
-    data = config.data
-    params: dict[str, Any] = dict(data.params())
-    root = data.root
-    if root is None:
-        if data.source != "synthetic":
-            raise ConfigError("a folder", got="none", where="data.root", fix="set data.root=FOLDER")
-        key = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
-        root = cache / f"synthetic-{key}"
-    if data.task is not None and any(parameter.name == "task" for parameter in SOURCES.parameters(data.source)):
-        params["task"] = data.task
-    return SOURCES.build(data.source, root=Path(root).expanduser().absolute(), **params)
 
 
 def _trainable(inspection: Inspection, config: Config) -> None:

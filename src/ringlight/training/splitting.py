@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ringlight.config.schema import Config
 from ringlight.data.duplicates import near_duplicates
+from ringlight.data.groups import Grouped, grouped
 from ringlight.data.links import Duplicates
 from ringlight.data.remembered import remembered_duplicates
 from ringlight.data.split import divide
@@ -38,3 +39,16 @@ def split_as_configured(config: Config, dataset: Dataset, cache: Path) -> tuple[
         allow_leak=split.allow_leak,
         duplicates=duplicate_search(cache),
     )
+
+
+def grouped_as_configured(config: Config, dataset: Dataset, cache: Path) -> Grouped:
+    """Find what belongs together, as a split of these records would; nothing is divided.
+
+    Raises:
+        SplitError: the groups that are asked for are not to be had.
+    """
+    split = config.split
+    return grouped(
+        dataset, groups=split.groups, time_window=split.time_window,
+        duplicates=duplicate_search(cache),
+    )  # fmt: skip

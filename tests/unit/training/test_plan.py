@@ -12,7 +12,8 @@ import torch
 from ringlight.config.load import compose
 from ringlight.errors import ConfigError, DataError, Problems, SplitError
 from ringlight.losses import LOSSES
-from ringlight.training.plan import Plan, load_dataset, make_plan, make_source, part_problems
+from ringlight.training.plan import Plan, make_plan, part_problems
+from ringlight.training.records import load_dataset, make_source
 
 PlanOf = Callable[..., Plan]
 
