@@ -92,7 +92,7 @@ def measure(title: str, dataset: Dataset, fit: Callable[[int], Scored], seeds: S
     rows, before, after = (np.concatenate(column) for column in zip(*pooled, strict=True))
     arguments = (dataset.classes, dataset.task)
     first, last = (metric_intervals(targets[rows], part, *arguments, groups=rows).scalars for part in (before, after))
-    change = paired_intervals(targets[rows], before, after, *arguments, groups=rows)["log_loss"]
+    change = paired_intervals(targets[rows], before, after, *arguments, groups=rows).get("log_loss")
     print(f"NLL  before {shown(first['log_loss'])}  after {shown(last['log_loss'])}  change {shown(change)}")
     print(f"ECE  before {shown(first['ece'])}  after {shown(last['ece'])}  perfect {perfect_error(after):.4f}")
 
@@ -103,8 +103,8 @@ def perfect_error(probabilities: Logits) -> float:
     return float(np.mean([expected_calibration_error(confidence, right) for right in draws]))
 
 
-def shown(interval: Interval) -> str:
-    return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+def shown(interval: Interval | None) -> str:
+    return "none" if interval is None else f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def main() -> None:
