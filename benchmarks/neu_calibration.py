@@ -94,7 +94,7 @@ def measure(title: str, dataset: Dataset, fit: Callable[[int], Scored], seeds: S
     first, last = (metric_intervals(targets[rows], part, *arguments, groups=rows).scalars for part in (before, after))
     change = paired_intervals(targets[rows], before, after, *arguments, groups=rows).get("log_loss")
     print(f"NLL  before {shown(first['log_loss'])}  after {shown(last['log_loss'])}  change {shown(change)}")
-    print(f"ECE  before {shown(first['ece'])}  after {shown(last['ece'])}  perfect {perfect_error(after):.4f}")
+    print(f"ECE  before {shown(first['ece'])}  after {shown(last['ece'])}")
 
 
 def perfect_error(probabilities: Logits) -> float:
