@@ -47,9 +47,12 @@ def evaluate(
     """
     names = [word for word in models if "=" not in word]
     overrides = [word for word in models if "=" in word]
-    if not ensemble and len(names) > 2:
+    sources = [*names[1:], *([] if data is None else [data])]
+    if not names:
+        raise UserError("a run", got="keys alone", where="ringlight evaluate", fix="name it first: its folder or name")
+    if not ensemble and len(sources) > 1:
         raise UserError(
-            "one run, and at most one source of data", got=" ".join(names), where="ringlight evaluate",
+            "one run, and at most one source of data", got=" ".join([names[0], *sources]), where="ringlight evaluate",
             fix="put --ensemble to average runs, or use ringlight compare to put them side by side",
         )  # fmt: skip
     if ensemble and (operating_point is not None or tta_runs is not None):
@@ -62,10 +65,9 @@ def evaluate(
     if ensemble:
         found = evaluations.evaluate_ensemble(names, data, overrides, out=out, workspace=workspace)
     else:
-        source = data if len(names) == 1 else names[1]
         found = evaluations.evaluate(
-            names[0], source, overrides, operating_point=operating_point, tta_runs=tta_runs, out=out,
-            workspace=workspace,
+            names[0], sources[0] if sources else None, overrides, operating_point=operating_point, tta_runs=tta_runs,
+            out=out, workspace=workspace,
         )  # fmt: skip
     if json:
         print_json({**found.results, "folder": str(found.folder)})

@@ -46,7 +46,11 @@ def conform(data: Dataset, classes: Sequence[str], task: Task, *, where: str) ->
         )
     number = {old: list(classes).index(name) for old, name in enumerate(data.classes) if name in classes}
     labels = [sorted(number[label] for label in row) for row in data.table.column("labels").to_pylist()]
-    return replace(data.with_column("labels", labels), classes=tuple(classes))
+    boxes = [
+        row and [{**box, "label": number[box["label"]]} for box in row if box["label"] in number]
+        for row in data.table.column("boxes").to_pylist()
+    ]
+    return replace(data.with_column("labels", labels).with_column("boxes", boxes), classes=tuple(classes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,7 @@ def join(members: Sequence[Member], data: Dataset, settings: EvaluationConfig, *
     """
     check_members(members)
     classes = members[0].rules.classes
+    data = data_for(members[0], data)
     scores, seconds = [], []
     for member in members:
         started = time.perf_counter()
