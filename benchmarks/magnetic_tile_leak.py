@@ -63,7 +63,7 @@ def main() -> None:
             if probe is None:
                 raise SystemExit(f"{name}: nothing to probe")
             points = f"{probe.points:5.1f} [{100 * probe.gap.low:.1f}, {100 * probe.gap.high:.1f}]"
-            quoted = " / ".join(f"{value:.3f}" for value in QUOTED.get(name, ()))
+            quoted = "" if chosen.plain else " / ".join(f"{value:.3f}" for value in QUOTED.get(name, ()))
             print(
                 f"{name:8} {probe.num_groups:6d} {seed:4d}  {probe.random!s:22} {probe.grouped!s:22} {points:>18} "
                 f"{time.perf_counter() - started:7.1f}  {quoted}",
