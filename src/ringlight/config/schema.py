@@ -123,6 +123,13 @@ class SplitConfig(Section):
         "records closer in time than split.time_window; auto takes the given ones and else looks for duplicates; none "
         "divides record by record",
     )
+    min_overlap: Real = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="share of the frame that near-duplicates have in common; 0.65 also keeps overlapping cut-outs of "
+        "one surface together",
+    )
     time_window: Annotated[Real, Field(gt=0)] | None = Field(
         None, description="split.groups=time: records less than this apart in time (seconds) are one group"
     )
@@ -215,7 +222,8 @@ class EvaluationConfig(Section):
     )
     tta_space: Literal["probability", "logit"] = Field("probability", description="what is averaged over the views")
     reject_error: Annotated[Real, Field(ge=0, lt=1)] | None = Field(
-        None, description="wished share of wrong decisions; parts the model is too unsure of go to a human; null: no part"
+        None,
+        description="wished share of wrong decisions; parts it is too unsure of go to a human; null: none",
     )
     num_mistakes: Whole = Field(12, ge=0, le=100, description="worst mistakes shown as pictures in the report")
 

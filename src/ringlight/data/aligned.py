@@ -34,9 +34,16 @@ def aligned_similarities(
 
     Pairs are cheapest in the order of their first row: its transform is then computed once.
     """
+    return alignments(left, right, pairs, num_threads=num_threads)[:, 0]
+
+
+def alignments(
+    left: list[Thumb], right: list[Thumb], pairs: npt.NDArray[np.int64], *, num_threads: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Return (P, 2): the similarity of each pair, and the share of the smaller frame that both show at that shift."""
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
     results = parallel(lambda block: _block(left, right, block), blocks, num_threads)
-    return np.concatenate([np.zeros(0, np.float32), *results])
+    return np.concatenate([np.zeros((0, 2), np.float32), *results])
 
 
 def _block(left: list[Thumb], right: list[Thumb], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -54,8 +61,28 @@ def _block(left: list[Thumb], right: list[Thumb], pairs: npt.NDArray[np.int64]) 
     surface = fft.irfft2(spectra[place] * np.conj(spectra[other_place]), canvas)
     rows = np.r_[0 : reach[0] + 1, -reach[0] : 0]
     columns = np.r_[0 : reach[1] + 1, -reach[1] : 0]
-    peaks = surface[:, rows][:, :, columns].max(axis=(1, 2))
-    return np.asarray(peaks / (norms[place] * norms[other_place]), np.float32)
+    near = surface[:, rows][:, :, columns].reshape(len(pairs), -1)
+    best = near.argmax(axis=1)
+    similarities = near[np.arange(len(pairs)), best] / (norms[place] * norms[other_place])
+    down, right_by = rows[best // len(columns)], columns[best % len(columns)]
+    overlaps = [
+        _shared(left[a].shape, right[b].shape, (int(dy), int(dx)))
+        for (a, b), dy, dx in zip(pairs, down, right_by, strict=True)
+    ]
+    return np.stack([similarities, overlaps], axis=1).astype(np.float32)
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...], shift: tuple[int, int]) -> float:
+    """Return the share of the smaller of two frames (H, W) that lies in both, the second one moved by `shift`.
+
+    Examples:
+        >>> _shared((10, 10), (10, 10), (0, -2)), _shared((10, 10), (5, 5), (1, 1))
+        (0.8, 1.0)
+    """
+    common = 1
+    for length, other_length, moved in zip(one, other, shift, strict=True):
+        common *= max(0, min(length, moved + other_length) - max(0, moved))
+    return common / min(one[0] * one[1], other[0] * other[1])
 
 
 def _whitened(pictures: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.data.aligned import aligned_similarities
+from ringlight.data.aligned import aligned_similarities, alignments
 from ringlight.data.background import measure_background
 from ringlight.data.candidates import describe, nearest, nearest_vectors
 from ringlight.data.duplicate_sheet import duplicate_sheet
@@ -34,6 +34,8 @@ FLOOR = 0.3
 """Where the background is so plain that its tail ends below this, no link starts below it."""
 ALLOWED = 0.05
 """Links between different things that may be expected in the whole data set: one would merge two groups."""
+MIN_OVERLAP = 0.9
+"""Share of the frame that two pictures of one part have in common at least."""
 EMBED_BLOCK = 64
 
 
@@ -41,6 +43,7 @@ def near_duplicates(
     dataset: Dataset,
     *,
     embed: Embed | None = None,
+    min_overlap: float = MIN_OVERLAP,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Duplicates:
@@ -48,12 +51,14 @@ def near_duplicates(
 
     Identical files (column `content`) and identical pixels always share a group. Beyond these, images are linked by
     their texture, which needs some: plain ones of different brightness are not linked. In fewer than :data:`FEW` images
-    only copies are linked. Mirrored or turned copies are not looked for.
+    only copies are linked. Mirrored or turned copies are not looked for. Pictures that agree, but share less than
+    `min_overlap` of their frame, are neighbouring cut-outs of one surface: they are counted in a note and not linked.
 
     Args:
         dataset: the records; all need a file.
         embed: a model's features (N, D) of RGB images (H, W, 3); its nearest neighbours are looked at beside those
             found in the pixels. What is linked is decided by the pixels alone.
+        min_overlap: share of the smaller frame, above 0 to 1; 0.65 links every overlap that can be found.
         num_threads: one a processor, at most 8, when None.
         progress: called with (images read, images in all).
 
@@ -76,7 +81,7 @@ def near_duplicates(
     # One image stands for all that are identical to it: copies must not use up each other's candidates.
     rows = np.flatnonzero((first == np.arange(len(uris))) & ~prints.flat)
     extra = None if embed is None else _embedded(embed, [uris[row] for row in rows])
-    links, notes = _search(prints, rows, extra, num_threads)
+    links, notes = _search(prints, rows, extra, min_overlap, num_threads)
     links = {pair: similarity for pair, similarity in links.items() if first[pair[0]] != first[pair[1]]}
     links, chained = unchained(len(uris), exact, links, copy=COPY, what="images")
     found = [Link(a, b, 1.0) for a, b in exact]
@@ -98,20 +103,36 @@ def _identical(pixels: Sequence[str], contents: Sequence[str | None]) -> list[tu
 
 
 def _search(
-    prints: Fingerprints, rows: npt.NDArray[np.int64], extra: npt.NDArray[np.int64] | None, num_threads: int | None
+    prints: Fingerprints,
+    rows: npt.NDArray[np.int64],
+    extra: npt.NDArray[np.int64] | None,
+    min_overlap: float,
+    num_threads: int | None,
 ) -> tuple[dict[tuple[int, int], float], list[str]]:
     """Return the links found at any scale (the best similarity of each), and how they were decided."""
     links: dict[tuple[int, int], float] = {}
+    apart: set[tuple[int, int]] = set()
     notes = []
     for scale, all_thumbs in prints.scales.items() if len(rows) > 1 else ():
         thumbs = [all_thumbs[row] for row in rows]
         pairs, similarities, threshold = score_pairs(thumbs, extra, num_threads)
-        kept = similarities >= threshold
-        for (a, b), similarity in zip(rows[pairs[kept]].tolist(), similarities[kept].tolist(), strict=True):
-            links[(a, b)] = max(links.get((a, b), 0.0), min(1.0, similarity))
+        kept = pairs[similarities >= threshold]
+        for (a, b), (similarity, overlap) in zip(
+            rows[kept].tolist(), alignments(thumbs, thumbs, kept, num_threads=num_threads).tolist(), strict=True
+        ):
+            if overlap < min_overlap:
+                apart.add((a, b))
+            else:
+                links[(a, b)] = max(links.get((a, b), 0.0), min(1.0, similarity))
         background = "the data's own background" if threshold > FLOOR else "the floor: the background ends below it"
         reason = f"fewer than {FEW} images: copies only" if len(rows) < FEW else background
         notes.append(f"linked from a similarity of {threshold:.2f} on ({scale} scale; {reason})")
+    apart -= set(links)
+    if apart:
+        notes.append(
+            f"{len(apart)} pairs of pictures show overlapping cut-outs of one surface (less than {min_overlap:.0%} of "
+            "the frame) and are not linked: split.min_overlap=0.65 keeps them together, too"
+        )
     return links, notes
 
 

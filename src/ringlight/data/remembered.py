@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ WORTH_IT = 100
 """Fewer files are searched in about a second: a look at a small folder leaves nothing behind in the workspace."""
 
 
-def remembered_duplicates(dataset: Dataset, *, find: Callable[[Dataset], Duplicates], cache: Path) -> Duplicates:
+def remembered_duplicates(
+    dataset: Dataset,
+    *,
+    find: Callable[[Dataset], Duplicates],
+    cache: Path,
+    settings: Mapping[str, float] | None = None,
+) -> Duplicates:
     """Return what `find` answers, from the folder `cache` when it was asked before for the same files.
 
     The answer does not depend on the order of the records: groups are named after their first record in order of the
@@ -37,6 +43,7 @@ def remembered_duplicates(dataset: Dataset, *, find: Callable[[Dataset], Duplica
     Args:
         dataset: the records; fewer than :data:`WORTH_IT`, or without the digests of their files, are not remembered.
         find: the search, asked with the records in order of their ids.
+        settings: what the search was told beside the records; with others it is asked anew.
         cache: the folder for `duplicates-<key>.json`.
 
     Raises:
@@ -48,6 +55,7 @@ def remembered_duplicates(dataset: Dataset, *, find: Callable[[Dataset], Duplica
         return _in_order(find(data), order)
     key = _key(data)
     header: dict[str, Any] = {"format": FORMAT, **package_versions(("ringlight",)), "key": key}
+    header["settings"] = dict(settings or {})
     file = cache / f"duplicates-{key[:16]}.json"
     found = _read(file, header, len(data))
     if found is None:

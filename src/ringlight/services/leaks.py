@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ringlight.data.content import hash_contents
-from ringlight.data.duplicates import Duplicates, duplicate_sheet, near_duplicates
+from ringlight.data.duplicates import Duplicates, duplicate_sheet
 from ringlight.data.groups import NO_CONTENT, Grouped, grouped
-from ringlight.data.remembered import remembered_duplicates
 from ringlight.runtime import choose_device
 from ringlight.services.datasets import OpenedData
 from ringlight.training.features import embedder
 from ringlight.training.leakage import LeakProbe, measure_leak, probe_obstacle
+from ringlight.training.splitting import duplicate_search
 from ringlight.types import Dataset
 
 Stages = Callable[[str, int, int], None]
@@ -78,8 +78,8 @@ def check_leaks(opened: OpenedData, *, sheet: Path | None = None, progress: Stag
     searches: list[Duplicates] = []
 
     def search(data: Dataset) -> Duplicates:
-        find = partial(near_duplicates, progress=_stage(progress, "near-duplicates"))
-        searches.append(remembered_duplicates(data, find=find, cache=opened.cache))
+        find = duplicate_search(config, opened.cache, _stage(progress, "near-duplicates"))
+        searches.append(find(data))
         return searches[-1]
 
     found = grouped(hashed, groups=config.split.groups, time_window=config.split.time_window, duplicates=search)

@@ -15,9 +15,16 @@ from ringlight.data.split import divide
 from ringlight.types import Dataset, Split
 
 
-def duplicate_search(cache: Path) -> Callable[[Dataset], Duplicates]:
-    """Return the search for near-duplicates, which remembers in the folder `cache` what it found in many files."""
-    return partial(remembered_duplicates, find=near_duplicates, cache=cache)
+def duplicate_search(
+    config: Config, cache: Path, progress: Callable[[int, int], None] | None = None
+) -> Callable[[Dataset], Duplicates]:
+    """Return the search for near-duplicates, which remembers in the folder `cache` what it found in many files.
+
+    `progress` is told how many images were read, of how many.
+    """
+    overlap = config.split.min_overlap
+    find = partial(near_duplicates, min_overlap=overlap, progress=progress)
+    return partial(remembered_duplicates, find=find, cache=cache, settings={"min_overlap": overlap})
 
 
 def split_as_configured(config: Config, dataset: Dataset, cache: Path) -> tuple[Dataset, Split]:
@@ -37,7 +44,7 @@ def split_as_configured(config: Config, dataset: Dataset, cache: Path) -> tuple[
         time_gap=split.time_gap,
         test_group=split.test_group,
         allow_leak=split.allow_leak,
-        duplicates=duplicate_search(cache),
+        duplicates=duplicate_search(config, cache),
     )
 
 
@@ -50,5 +57,5 @@ def grouped_as_configured(config: Config, dataset: Dataset, cache: Path) -> Grou
     split = config.split
     return grouped(
         dataset, groups=split.groups, time_window=split.time_window,
-        duplicates=duplicate_search(cache),
+        duplicates=duplicate_search(config, cache),
     )  # fmt: skip

@@ -112,6 +112,18 @@ def test_bursts_of_shifted_exposures_are_grouped_and_unrelated_parts_are_not(tmp
     assert again == found
 
 
+def test_neighbouring_cut_outs_of_one_surface_are_counted_and_linked_on_demand(tmp_path):
+    """NEU holds 53 pairs that share 67 to 90 % of their frame; no pair of an exposure burst shares so little."""
+    paths = [save(tmp_path / f"{seed:02d}.png", texture(seed, 100, 100)) for seed in range(70)]
+    wide = texture(99, 100, 116)
+    paths += [save(tmp_path / "left.png", wide[:, :100]), save(tmp_path / "right.png", wide[:, 16:])]
+    dataset = dataset_of(paths)
+    found = near_duplicates(dataset)
+    assert found.links == ()
+    assert any(note.startswith("1 pairs of pictures show overlapping cut-outs") for note in found.notes)
+    assert linked_names(dataset, near_duplicates(dataset, min_overlap=0.8)) == {("left.png", "right.png")}
+
+
 def test_a_fixture_that_all_pictures_share_links_nothing(tmp_path):
     """A fixed camera shows the same fixture in every picture; only the part in it differs."""
     fixture = texture(1000, 72, 72)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ringlight.data.aligned import WHITENING, aligned_similarities
+from ringlight.data.aligned import WHITENING, aligned_similarities, alignments
 from ringlight.data.background import Background, decoy_tail, measure_background
 from ringlight.data.candidates import describe, nearest, nearest_vectors
 from ringlight.data.fingerprints import SIDE, fingerprints
@@ -44,6 +44,16 @@ def test_a_thumbnail_is_like_itself_and_like_its_shifted_self():
     assert same[0] == pytest.approx(1, abs=1e-4)
     assert moved[0] > 0.6
     assert other[0] < 0.2
+
+
+@pytest.mark.parametrize(("down", "across"), [(0, 0), (6, 0), (-5, 4), (3, -7)])
+def test_the_shared_frame_is_what_two_cut_outs_have_in_common(down, across):
+    """By hand: cut-outs of 50 x 60 that lie `down` and `across` apart share (50 - |down|) (60 - |across|) pixels."""
+    whole = thumb(5, 70, 80)
+    first, second = whole[10:60, 10:70], whole[10 + down : 60 + down, 10 + across : 70 + across]
+    ((similarity, overlap),) = alignments([first], [second], np.array([[0, 0]]))
+    assert overlap == pytest.approx((50 - abs(down)) * (60 - abs(across)) / 3000, abs=1e-6)
+    assert similarity > 0.4
 
 
 def test_similarities_do_not_depend_on_threads_and_come_in_the_order_of_the_pairs():
