@@ -3,7 +3,7 @@
 Scores are drawn, not predicted: a classifier of six classes that is right nine times in ten and too sure of itself, on
 records in groups of four. Everything else is what a run does after its last epoch: calibration, three operating points
 with their certificates, every metric with 2,000 bootstrap resamples, figures and the report. The budget is about a
-minute on two cores; printed beside it is the time of scikit-learn's scores with a plain loop of resamples, measured on a
+minute on two cores; printed beside it is the time of scikit-learn's scores in a plain loop of resamples, measured on a
 few and multiplied up.
 """
 
@@ -97,10 +97,8 @@ def main() -> None:
     total = steps[-1] - steps[0]
     loop = loop_seconds(prediction, settings.num_resamples)
     print(f"in all {total:.1f} s (budget about {BUDGET:.0f} s)")
-    print(
-        f"ratio {loop / total:.0f}: a loop of {settings.num_resamples:,} resamples with scikit-learn's macro-F1, AUROC and"
-    )
-    print(f"AP alone would take {loop:.0f} s (told from {LOOP})")
+    what = f"macro-F1, AUROC and AP alone in a loop of {settings.num_resamples:,} resamples"
+    print(f"ratio {loop / total:.0f}: scikit-learn's {what} would take {loop:.0f} s (told from {LOOP})")
 
 
 if __name__ == "__main__":
