@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from ringlight.errors import ConfigError, DataError, RunError, did_you_mean
 from ringlight.files import write_json
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
 from ringlight.inference.tta import VIEWS, Space, Tta
-from ringlight.runtime import LOGGER, workspace_folder
+from ringlight.runtime import LOGGER, determinism, workspace_folder
 from ringlight.services.datasets import open_data
 from ringlight.services.runs import MANIFEST, cache_of, model_folder, read_manifest
 from ringlight.training.evaluate import Member, check_members, conform, join, overlap
@@ -67,6 +68,11 @@ class _Model:
         contents = self.saved.contents
         return {contents[key]: key for key, part in self.saved.parts.items() if part == "train" and key in contents}
 
+    def conditions(self) -> AbstractContextManager[None]:
+        """Return what the model was judged under: the same scores come again to the last digit."""
+        threads = self.bundle.training_config.get("training", {}).get("num_threads")
+        return determinism(num_threads=threads, device=self.learner.device)
+
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
@@ -107,10 +113,11 @@ def evaluate(
     _check_out(out)
     opened = _open(model, workspace, operating_point, tta_runs)
     judged = _own_part(opened, workspace) if source is None else _new_data(opened, source, overrides, workspace)
-    verdict = verdict_on(
-        judged.part, judged.data, opened.learner, opened.rules, opened.settings,
-        seed=_seed(opened), in_chans=opened.bundle.input_spec.in_chans,
-    )  # fmt: skip
+    with opened.conditions():
+        verdict = verdict_on(
+            judged.part, judged.data, opened.learner, opened.rules, opened.settings,
+            seed=_seed(opened), in_chans=opened.bundle.input_spec.in_chans,
+        )  # fmt: skip
     results = _results(opened, judged, verdict)
     home = opened.run or workspace_folder(workspace)
     return _written(out or _new_folder(home, judged.data.name), results, verdict)
@@ -140,7 +147,8 @@ def evaluate_ensemble(
     judged = _own_part(first, workspace) if source is None else _new_data(first, source, overrides, workspace)
     for one in opened:
         _refuse_trained(one, judged.data)
-    joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=_seed(first))
+    with first.conditions():
+        joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=_seed(first))
     rules = Rules(task=first.rules.task, classes=first.rules.classes, good_class=first.rules.good_class)
     verdict = verdict_of(
         judged.part, judged.data, joined.prediction, rules, first.settings, seed=_seed(first),

@@ -13,7 +13,7 @@ from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec
-from ringlight.errors import RunError
+from ringlight.errors import ConfigError, RunError
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
 from ringlight.inference.tta import Tta, averaged
@@ -149,6 +149,9 @@ class DeepLearner:
         if self.config is not None:
             seed, batch_size = self.config.experiment.seed, self.config.data.batch_size
             workers = int(self.config.data.num_workers) if self.config.data.num_workers != "auto" else 0
+        elif self._origin is not None:
+            # The batches it was judged in: the last digits of a score depend on how many images go together.
+            batch_size = int(self._origin.training_config.get("data", {}).get("batch_size", batch_size))
         # Batch normalisation cannot learn from a single image: each epoch leaves another one out instead.
         alone = shuffle and batch_size > 1 and len(data) % batch_size == 1 and len(data) > 1
         if alone:
@@ -224,7 +227,12 @@ class DeepLearner:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, module: nn.Module) -> Self:
-        """Take a bundle that was read."""
-        learner = cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task)
+        """Take a bundle that was read; it predicts where it was trained, if this machine has such a device."""
+        wish = bundle.training_config.get("training", {}).get("device", "auto")
+        try:
+            device = choose_device(wish)
+        except ConfigError:
+            device = choose_device("auto")
+        learner = cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task, device=device)
         learner._origin = bundle
         return learner

@@ -15,6 +15,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
+from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import BundleError, ConfigError, DataError, RunError
 from ringlight.evaluation.thresholds import OperatingPoint
@@ -40,7 +41,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         architecture={"name": "resnet10t", "in_chans": 3, "drop_rate": 0.0, "params": {}},
         task="multiclass", classes=CLASSES,
         input_spec=InputSpec(in_chans=3, image_size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3),
-        training_config={"evaluation": {"num_resamples": 100}, "experiment": {"seed": 3}},
+        training_config={
+            "evaluation": {"num_resamples": 100}, "experiment": {"seed": 3}, "data": {"batch_size": 4},
+            "training": {"device": "cuda:9", "num_threads": 3},
+        },
         operating_points={"safe": point.to_dict()},
     )  # fmt: skip
     write_bundle(folder, bundle, build_model("resnet10t", num_classes=3, pretrained=False).module)
@@ -69,6 +73,24 @@ def test_a_bundle_alone_is_judged_on_data_that_are_named(saved: Path, tile_folde
     served = Predictor.from_path(saved, device="cpu").predict([tile_folder / key for key in table["id"]])
     np.testing.assert_allclose(served.probabilities, scores, atol=1e-5)
     assert {"report.html", "report.json", "report.md", "metrics.csv", "figures/confusion.png"} <= files(found.folder)
+
+
+def test_a_model_is_judged_again_as_it_was_judged(
+    saved: Path, tile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight images at a time instead of the run's 32 changed the last digits of every score. Its device is not here."""
+    seen = []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        seen.append((options["batch_size"], torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+        return make_loader(*args, **options)
+
+    monkeypatch.setattr("ringlight.training.learner.make_loader", spy)
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    evaluate(saved, str(tile_folder), out=tmp_path / "out")
+    evaluate_ensemble([saved, saved], str(tile_folder), out=tmp_path / "both")
+    assert seen == [(4, 3, True)] * 3
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
 def test_a_bundle_alone_has_no_part_of_its_own(saved: Path, tmp_path: Path) -> None:
