@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ringlight.errors import UserError
 from ringlight.inference.predictor import Predictor
 from ringlight.services import evaluations, runs
 from ringlight.services.evaluations import Evaluation
@@ -75,6 +76,7 @@ def evaluate(
     into the run's `evaluations/`.
 
     Raises:
+        UserError: an ensemble with a point or views: no threshold was fixed for the mean of several models.
         RunError: there is no such run, its data changed, or the members of an ensemble do not fit each other.
         BundleError: a model is damaged.
         DataError: records that the model cannot be judged on.
@@ -83,6 +85,11 @@ def evaluate(
         return evaluations.evaluate(
             _place(model), data, overrides, operating_point=operating_point, tta_runs=tta_runs, out=out,
             workspace=workspace,
+        )  # fmt: skip
+    if operating_point is not None or tta_runs is not None:
+        raise UserError(
+            "an ensemble without operating_point and tta_runs", got="both", where="evaluate",
+            fix="leave them out: no threshold was fixed for the mean of several models",
         )  # fmt: skip
     return evaluations.evaluate_ensemble(
         [_place(member) for member in model], data, overrides, out=out, workspace=workspace

@@ -1,4 +1,4 @@
-"""`import ringlight as rl`: four names, nothing heavy until one is used."""
+"""`import ringlight as rl`: five names, nothing heavy until one is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ringlight as rl
-from ringlight.errors import BundleError, Problems, RunError, WorkspaceError
+from ringlight.errors import BundleError, DataError, Problems, RunError, UserError, WorkspaceError
 
 TINY = (
     "data.num_images=16",
@@ -32,8 +32,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_the_names_are_there_and_others_are_not() -> None:
-    assert {"train", "load", "load_results", "compare_results", "__version__"} <= set(dir(rl))
-    assert set(rl.__all__) == {"train", "load", "load_results", "compare_results", "__version__"}
+    names = {"train", "load", "evaluate", "load_results", "compare_results", "__version__"}
+    assert names <= set(dir(rl))
+    assert set(rl.__all__) == names
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         _ = rl.trian
 
@@ -52,6 +53,47 @@ def test_train_load_predict(run: Any) -> None:
     assert scores[0].probabilities.shape == (2, 4)
     assert scores[0].rows()[1]["id"] == "array 1"
     assert rl.load(run, threshold=1e-6).predict(image).labels == [[f"defect_{number}" for number in range(1, 5)]]
+
+
+def test_a_stored_operating_point_decides_when_it_is_named(run: Any) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    points = {point["name"]: point for point in run.results["operating_points"]}
+    scores = rl.load(run, operating_point="max_f1").predict(image)
+    limits = [0.5 if value is None else value for value in points["max_f1"]["thresholds"]]
+    expected = [
+        name for name, p, t in zip(scores.prediction.classes, scores.probabilities[0], limits, strict=True) if p >= t
+    ]
+    assert scores.labels == [expected]
+    with pytest.raises(DataError, match=r"got `max_f2`; did you mean `max_f1`\?"):
+        rl.load(run, operating_point="max_f2")
+
+
+def test_a_run_is_evaluated_again_and_as_a_member(run: Any, tmp_path: Path) -> None:
+    found = rl.evaluate(run, out=tmp_path / "again")
+    assert found.folder == tmp_path / "again"
+    assert found.results["test"]["scalars"] == run.results["test"]["scalars"]
+    assert json.loads((found.folder / "results.json").read_text()) == json.loads(json.dumps(found.results))
+    for where in (str(run.folder), run.folder):
+        point = rl.evaluate(where, operating_point="max_f1", tta_runs=2, out=tmp_path / "point").results
+        assert (point["test"]["operating_point"], point["tta"]["runs"]) == ("max_f1", 2)
+    both = rl.evaluate([run, run.folder], out=tmp_path / "both").results
+    assert [row["name"] for row in both["ensemble"]["members"]] == [run.folder.name] * 2
+    assert both["ensemble"]["gain"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_is_evaluated_on_other_data(run: Any, tmp_path: Path) -> None:
+    """Strips that another seed draws, in another place."""
+    keys = [*TINY[:3], f"data.root={tmp_path / 'strips'}", "data.seed=9"]
+    results = rl.evaluate(run, "demo", keys, out=tmp_path / "other").results
+    assert (results["judged_part"], results["test"]["num_records"]) == ("new data", 16)
+    assert results["split"]["leaky"] is False
+
+
+def test_an_ensemble_takes_no_point_and_no_views(run: Any) -> None:
+    """They were left out in silence: no threshold was fixed for the mean of several models."""
+    for options in ({"operating_point": "max_f1"}, {"tta_runs": 4}):
+        with pytest.raises(UserError, match="no threshold was fixed for the mean of several models"):
+            rl.evaluate([run, run], **options)
 
 
 def test_a_configuration_file_trains_the_same(run: Any, tmp_path: Path) -> None:
