@@ -305,7 +305,7 @@ def test_comparing_nothing_says_where_it_looked(refused: Refused, tmp_path: Path
     assert line.endswith("check the path or the pattern")
     (tmp_path / "results.json").write_text('{"schema_version": 99}')
     (line,) = refused("compare", str(tmp_path / "results.json"))
-    assert "expected results of schema version 1, got 99" in line
+    assert "expected results of schema version 1 or 2, got 99" in line
 
 
 @pytest.mark.parametrize(

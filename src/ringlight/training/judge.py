@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ringlight.config.schema import EvaluationConfig
+from ringlight.data.groups import units_of
 from ringlight.errors import DataError
 from ringlight.evaluation.decided import decided
 from ringlight.evaluation.metrics import Metrics, flatten
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 HEADLINE = "macro_f1"
 """The score in which a gain is told."""
+
+WORTH_PROBING = 0.05
+"""Share of records in groups of several from which on a run measures what a random split would pretend."""
 
 
 @runtime_checkable
@@ -109,8 +113,16 @@ def judge(plan: Plan, learner: Learner) -> Verdict:
 
 
 def probe_of(plan: Plan) -> LeakProbe | None:
-    """Measure what a random split of the run's data would have pretended; None where groups hold one record each."""
+    """Measure what a random split of the run's data would have pretended.
+
+    None where groups hold one record each, where fewer than :data:`WORTH_PROBING` of the records share theirs (minutes
+    for a difference that cannot be large; `ringlight data check --leaks` measures it all the same), or when it is turned
+    off.
+    """
     if not plan.config.split.leak_probe or probe_obstacle(plan.dataset) is not None:
+        return None
+    _, unit, sizes = np.unique(units_of(plan.dataset), return_inverse=True, return_counts=True)
+    if (sizes[unit] > 1).mean() < WORTH_PROBING:
         return None
     settings = plan.config.evaluation
     LOGGER.info("measuring what a random split would pretend (split.leak_probe=false leaves it out)")
