@@ -139,12 +139,22 @@ def split(
     counts = {name: dataset.take(rows).class_counts() for name, rows in made.parts().items() if len(rows)}
     if json:
         sizes = {name: len(made.parts()[name]) for name in counts}
-        warnings = list(made.warnings)
-        print_json({"strategy": made.strategy, "records": sizes, "class_counts": counts, "warnings": warnings})
+        print_json(
+            {
+                "strategy": made.strategy, "records": sizes, "left_out": len(made.left_out), "class_counts": counts,
+                "groups": made.groups, "leak_check": made.leak_check, "leaks": list(made.leaks),
+                "warnings": list(made.warnings),
+            }
+        )  # fmt: skip
         return
     rows: list[tuple[object, ...]] = [(name, *(part[name] for part in counts.values())) for name in dataset.classes]
     rows.append(("records", *(len(made.parts()[name]) for name in counts)))
     print_table(("class", *counts), rows, title=f"{opened.title}, {made.strategy}")
+    for what, told in (("kept whole", made.groups), ("leak check", made.leak_check)):
+        if told:
+            print(f"{what}: {told}")
+    if len(made.left_out):
+        print(f"left out: {len(made.left_out)} records")
     for warning in made.warnings:
         print(f"warning: {warning}")
     if out is not None:

@@ -65,7 +65,9 @@ def _padded(cell: str, width: int, right: bool) -> str:
 
 
 def print_verdict(results: Mapping[str, Any], folder: object) -> None:
-    """Print the per-class table and the headline scores of a run, and where it lies."""
+    """Print the per-class table, the headline scores, the report's verdict in words, and where the run lies."""
+    from ringlight.evaluation.report_verdict import verdict
+
     test = results["test"]
     columns = ("precision", "recall", "f1", "auroc", "ap", "support")
     rows = [(name, *(scores.get(column) for column in columns)) for name, scores in test["per_class"].items()]
@@ -74,6 +76,8 @@ def print_verdict(results: Mapping[str, Any], folder: object) -> None:
     print("  ".join(f"{name} {shown(scalars[name])}" for name in HEADLINES if scalars.get(name) is not None))
     for note in test["notes"]:
         print(f"note: {note}")
+    for sentence in verdict(results):
+        print(sentence.text)
     print(f"run: {folder}")
 
 

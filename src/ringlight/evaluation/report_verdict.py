@@ -89,8 +89,8 @@ def _too_few(results: Mapping[str, Any]) -> Iterator[Sentence]:
         text = f"{len(scarce)} of {total} {have} too few {unit_of(results)}s to judge: {listed(scarce)}."
         yield Sentence(text, "warn")
     if absent:
-        have = "has" if len(absent) == 1 else "have"
-        yield Sentence(f"{listed(absent)} {have} no example in the judged data: nothing is known of them.", "warn")
+        have, them = ("has", "it") if len(absent) == 1 else ("have", "them")
+        yield Sentence(f"{listed(absent)} {have} no example in the judged data: nothing is known of {them}.", "warn")
 
 
 def leak_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:

@@ -116,8 +116,7 @@ def probe_of(plan: Plan) -> LeakProbe | None:
     """Measure what a random split of the run's data would have pretended.
 
     None where groups hold one record each, where fewer than :data:`WORTH_PROBING` of the records share theirs (minutes
-    for a difference that cannot be large; `ringlight data check --leaks` measures it all the same), or when it is turned
-    off.
+    for a difference that cannot be large; `ringlight data check --leaks` measures it all the same), or when it is off.
     """
     if not plan.config.split.leak_probe or probe_obstacle(plan.dataset) is not None:
         return None

@@ -82,13 +82,16 @@ def test_a_verdict_shows_what_is_unknown_as_a_dash(capsys: pytest.CaptureFixture
         "scalars": {"macro_f1": 2 / 3, "accuracy": None, "subset_accuracy": 1.0},
         "notes": ["class `dent` has no example"],
     }
-    print_verdict({"test": test, "judged_part": "test", "model": {"name": "resnet10t"}}, "ws/runs/x")
+    split = {"parts": {"test": {"num_records": 3, "num_groups": None, "class_counts": {"dent": 0}}}}
+    print_verdict({"test": test, "judged_part": "test", "model": {"name": "resnet10t"}, "split": split}, "ws/runs/x")
     assert capsys.readouterr().out.splitlines() == [
         "test part, resnet10t",
         "class  precision  recall     f1  auroc  ap  support",
         "dent       0.500   1.000  0.667      -   -        0",
         "macro_f1 0.667  subset_accuracy 1.000",
         "note: class `dent` has no example",
+        "Macro-F1 is 0.67 on 3 records of the test data.",
+        "dent has no example in the judged data: nothing is known of it.",
         "run: ws/runs/x",
     ]
 

@@ -129,7 +129,7 @@ def test_results_of_the_first_version_still_give_a_report(first_version: dict[st
     assert [sentence.text for sentence in report.verdict] == [
         "Macro-F1 is 0.61 on 15 records of the test data.",
         "Recall of pore is 0.40 on 5 records, the lowest.",
-        "absent has no example in the judged data: nothing is known of them.",
+        "absent has no example in the judged data: nothing is known of it.",
     ]
     assert sorted(report.csv_files()) == ["metrics.csv", "per_class.csv"]
 

@@ -43,7 +43,7 @@ def test_an_honest_run_is_told_in_plain_words(results: dict[str, Any]) -> None:
         Sentence("Macro-F1 is 0.87 [0.84, 0.90] on 429 records of 148 parts of the test data."),
         Sentence("Recall of scratch is 0.91 [0.83, 0.96] on 44 parts, the lowest of the classes that can be judged."),
         Sentence("1 of 4 classes has too few parts to judge: pore.", "warn"),
-        Sentence("dent has no example in the judged data: nothing is known of them.", "warn"),
+        Sentence("dent has no example in the judged data: nothing is known of it.", "warn"),
         Sentence("No leakage found in this split (looked at: the column group, identical files).", "good"),
     )
 
