@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -90,6 +91,12 @@ def contents(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] != "evaluations"
     }
+
+
+def trained(run: Run) -> set[str]:
+    """The ids of the records that a run was trained on."""
+    with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["id"] for row in csv.DictReader(stream) if row["split"] == "train"}
 
 
 def evaluations(run: Run) -> set[Path]:
@@ -195,14 +202,13 @@ def test_data_the_model_was_trained_on_are_flagged(
     typed: Typed, first: Run, parts: Path, tmp_path: Path, make_image: Draw
 ) -> None:
     """Renamed copies of training pictures among new ones would praise the model for what it has seen."""
-    lines = (first.folder / "split.csv").read_text(encoding="utf-8").splitlines()[1:]
-    trained = [row.split(",")[0] for row in lines if ",train," in row][:2]
+    seen = sorted(trained(first))[:2]
     data = draw(tmp_path / "mixed", make_image, count=6, seed=4)
-    for number, key in enumerate(trained):
+    for number, key in enumerate(seen):
         shutil.copy(parts / key, data / key.split("/")[0] / f"copy_{number}.png")
     found = typed("evaluate", first.folder, data, "--json")
     assert found["split"]["leaky"] is True
-    copies = sorted(f"{key.split('/')[0]}/copy_{number}.png" for number, key in enumerate(trained))
+    copies = sorted(f"{key.split('/')[0]}/copy_{number}.png" for number, key in enumerate(seen))
     assert found["split"]["leaks"] == [f"the model was trained on 2 of these files: 2 ({', '.join(copies)})"]
     page = (Path(found["folder"]) / "report.html").read_text(encoding="utf-8")
     assert "the model was trained on 2 of these files" in page
@@ -231,6 +237,18 @@ def test_a_model_of_several_labels_asks_for_such_data(
     )
     told = typed("evaluate", finished.folder, data, "data.task=multilabel", code=2)
     assert told.startswith("new: expected labels the model was trained on (defect_1, ")
+
+
+def test_drawn_data_lie_in_the_workspace_of_the_run(
+    typed: Typed, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is named by its path brings its workspace along; none springs up where the command was typed."""
+    monkeypatch.chdir(tmp_path)
+    keys = ("data.num_images=12", "data.height=64", "data.width=64", "data.seed=5")
+    found = typed("evaluate", finished.folder, "demo", *keys, "--json")
+    assert (found["test"]["num_records"], found["split"]["leaky"]) == (12, False)
+    assert list(tmp_path.iterdir()) == []
+    assert list((finished.folder.parent.parent / "cache").glob("synthetic-*"))
 
 
 def test_changed_data_are_one_line(
@@ -309,7 +327,7 @@ def test_members_are_averaged_on_new_data(
 
 
 def test_a_member_that_was_trained_on_the_judged_records_is_refused(
-    typed: Typed, first: Run, train: Callable[..., Run], parts: Path, place: Path
+    typed: Typed, first: Run, train: Callable[..., Run], parts: Path, place: Path, tmp_path: Path
 ) -> None:
     """Runs with a split each: what tests the one has trained the other."""
     other = train(parts, "experiment.seed=3")
@@ -318,8 +336,14 @@ def test_a_member_that_was_trained_on_the_judged_records_is_refused(
     assert told.startswith("--ensemble: expected records that no member was trained on, got ")
     assert f" that {other.folder.name} was: " in told
     assert told.endswith("; train the members on one split (split.file=RUN/split.csv), or name other data")
-    words = ("evaluate", first.folder, first.folder, "--ensemble", "--data", parts, "--workspace", place)
-    assert f" that {first.folder.name} was: " in typed(*words, code=2).splitlines()[-1]
+    alone = sorted(trained(first) - trained(other))
+    for key in alone:
+        shutil.copytree(parts / Path(key).parent, tmp_path / "seen" / Path(key).parent, dirs_exist_ok=True)
+    for path in (tmp_path / "seen").rglob("*.png"):
+        if path.relative_to(tmp_path / "seen").as_posix() not in alone:
+            path.unlink()
+    words = ("evaluate", first.folder, other.folder, "--ensemble", "--data", tmp_path / "seen", "--workspace", place)
+    assert f" that {first.folder.name} was: {len(alone)} (" in typed(*words, code=2).splitlines()[-1]
     assert set((place / "evaluations").glob("*")) == before
 
 
