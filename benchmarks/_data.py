@@ -1,4 +1,4 @@
-"""The real data the benchmarks measure on: `../shared/data`, or the folder that `RINGLIGHT_TEST_DATA` names."""
+"""What benchmarks share: the real data (`../shared/data`, or the folder `RINGLIGHT_TEST_DATA` names), peak memory."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ def real_data(name: str) -> Path:
             shutil.rmtree(unfinished)
     entries = list(target.iterdir())
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else target
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has held, in MiB.
+
+    From the kernel's own count: what `getrusage` tells of a new process starts with what its parent held.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kib) / 1024

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+
+from _data import peak_memory
 
 Scores = dict[str, float]
 Data = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[str]]
@@ -91,7 +92,7 @@ def measure(side: str, records: int, classes: int, task: str) -> None:
     started = time.perf_counter()
     scores = judge(data, task)
     seconds = time.perf_counter() - started
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    held = peak_memory()
     tracemalloc.start()
     judge(data, task)
     working = tracemalloc.get_traced_memory()[1] / 2**20

@@ -27,7 +27,6 @@ import argparse
 import csv
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -36,7 +35,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from _data import real_data
+from _data import peak_memory, real_data
 from ringlight.data.content import parallel
 from ringlight.data.duplicates import duplicate_sheet, near_duplicate_windows, near_duplicates, score_pairs
 from ringlight.data.fingerprints import fingerprints
@@ -205,12 +204,12 @@ def timed(count: int) -> tuple[float, float, float, float, float]:
         paths = [Path(folder) / f"{row:06d}.jpg" for row in range(count)]
         parallel(write_image, [(path, row) for row, path in enumerate(paths)])
         dataset = dataset_of(paths, f"{count} images")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         start, processor = time.perf_counter(), time.process_time()
         found = near_duplicates(dataset)
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
     true = [link for link in found.links if link.b == link.a + 1 and link.b % 10 == 9]
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    memory = peak_memory() - before
     return seconds, processor, memory, len(true) / (count // 10), len(true) / max(1, len(found.links))
 
 
