@@ -29,7 +29,7 @@ def gains_section(results: Mapping[str, Any]) -> Section | None:
             continue
         gain = entry.get("gain") or {}
         facts: list[tuple[str, Value]] = [
-            ("views of each image", entry.get("runs")),
+            ("views of each image", _views(entry.get("runs"))),
             ("members", listed([_member(row) for row in entry.get("members") or ()], 12) or None),
             ("averaged in", entry.get("space")),
             (
@@ -40,6 +40,11 @@ def gains_section(results: Mapping[str, Any]) -> Section | None:
         ]
         blocks += [Sentence(_gained(title, gain)), Facts(tuple(row for row in facts if row[1] is not None))]
     return Section("gains", "Test-time augmentation and ensembles", tuple(blocks)) if blocks else None
+
+
+def _views(runs: int | None) -> Value:
+    """Tell the views that were asked for; a quarter turn does not fit an image that is not square."""
+    return f"{runs} (4 where it is not square)" if runs is not None and runs > 4 else runs
 
 
 def _member(row: Mapping[str, Any] | str) -> str:

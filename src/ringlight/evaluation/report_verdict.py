@@ -110,6 +110,8 @@ def leak_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
     checked = str(split["leak_check"] or "").rstrip(".").replace(": no leak found", "")
     if not checked or any(words in checked for words in _UNCHECKED):
         yield Sentence(f"Leakage was not checked{': ' + checked if checked else ''}.", "warn")
+    elif str(split.get("groups") or "").startswith("none"):  # split.groups=none looks for no near-duplicates
+        yield Sentence(f"Records were divided one by one: leakage is not ruled out (looked at: {checked}).", "warn")
     else:
         yield Sentence(f"No leakage found in this split (looked at: {checked}).", "good")
 

@@ -77,7 +77,8 @@ class OperatingPoint:
         """Return the decisions (N, K), one-hot when multi-class.
 
         Raises:
-            DataError: there is not one column per class.
+            DataError: there is not one column per class, or a score is not finite: no decision is better than one that
+                calls a broken model's parts good.
 
         Examples:
             >>> point = OperatingPoint(name="careful", kind="recall_at_least", task="multiclass", rule="gate",
@@ -89,6 +90,10 @@ class OperatingPoint:
         if scores.ndim != 2 or scores.shape[1] != len(self.classes):
             fix = "pass one column per class"
             raise DataError(f"shape (N, {len(self.classes)})", got=str(scores.shape), where="probabilities", fix=fix)
+        broken = ~np.isfinite(scores).all(axis=1)
+        if broken.any():
+            got = f"NaN or infinity in row {int(np.argmax(broken))}"
+            raise DataError("finite numbers", got=got, where="probabilities", fix="check the model's weights for NaN")
         if self.task == "multilabel":
             return np.asarray(scores >= self._filled())
         chosen = self._chosen(scores)

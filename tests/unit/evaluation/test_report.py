@@ -284,3 +284,10 @@ def test_gains_that_an_interval_does_not_show_are_called_so(results: dict[str, A
     assert "Ensemble: no difference shown." in text
     results["tta"]["gain"] |= {"low": -0.02, "high": -0.01}
     assert "Test-time augmentation loses" in run_report(results, {}).to_markdown()
+
+
+def test_eight_views_are_four_where_an_image_is_not_square(results: dict[str, Any]) -> None:
+    """A strip judged in its four views was told to have been judged in eight."""
+    assert "views of each image: 4\n" in run_report(results, {}).to_markdown()
+    results["tta"]["runs"] = 8
+    assert "views of each image: 8 (4 where it is not square)\n" in run_report(results, {}).to_markdown()

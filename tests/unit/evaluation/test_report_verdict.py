@@ -48,6 +48,17 @@ def test_an_honest_run_is_told_in_plain_words(results: dict[str, Any]) -> None:
     )
 
 
+def test_records_divided_one_by_one_are_not_praised(results: dict[str, Any]) -> None:
+    """`split.groups=none` looks for no near-duplicates; the report praised it with a green tick."""
+    checked = "identical files: no leak found; near-duplicates were not looked for"
+    results["split"] |= {"groups": "none: divided record by record", "leak_check": checked}
+    assert verdict(results)[-1] == Sentence(
+        "Records were divided one by one: leakage is not ruled out "
+        "(looked at: identical files; near-duplicates were not looked for).",
+        "warn",
+    )
+
+
 def test_a_leaky_run_opens_with_its_leaks_in_red(results: dict[str, Any]) -> None:
     results["split"] |= {"leaky": True, "leaks": ["12 parts lie in train and test"], "probe": probe(0.913, 0.561)}
     assert verdict(results)[:3] == (

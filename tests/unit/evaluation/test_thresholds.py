@@ -69,6 +69,18 @@ def test_scores_of_another_model_are_refused() -> None:
         make("default", (None, None, None)).decide([[0.5, 0.5]])
 
 
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_broken_model_decides_nothing(task: Any, broken: float) -> None:
+    """Weights that became NaN gave no label, or the first class: every part of the line was called good."""
+    point = OperatingPoint.default(task, ("good", "scratch"))
+    with pytest.raises(DataError) as caught:
+        point.decide([[0.5, 0.5], [broken, 0.5]])
+    assert str(caught.value) == (
+        "probabilities: expected finite numbers, got NaN or infinity in row 1; check the model's weights for NaN"
+    )
+
+
 def test_max_f1_of_every_label_is_never_below_one_half() -> None:
     targets, scores = multilabel()
     point = fix_point("best", "max_f1", targets, scores, CLASSES, "multilabel")
