@@ -169,10 +169,23 @@ def reject_section(results: Mapping[str, Any]) -> Section | None:
     caption = "Share of wrong decisions against the share of parts the model decides itself."
     blocks: list[Block] = [
         Sentence("Parts whose highest score is low can go to a human: fewer are decided, and fewer of those wrongly."),
+        *_limit(curve, results["judged_part"]),
         Picture("reject", f"{caption} From {start:.1f} % to {end:.1f} % along the curve.", caption),
         Table("Coverage and error", columns, rows, sortable=False),
     ]
     return Section("reject", "Reject option", tuple(blocks))
+
+
+def _limit(curve: Mapping[str, Any], part: str) -> list[Block]:
+    """Tell the limit that was fixed on validation, if any, and what it reaches on the judged part."""
+    if curve.get("limit") is None:
+        return []
+    reached = curve.get("reached") or {}
+    text = f"Fixed on validation: parts with a score below {curve['limit']:.3g} go to a human."
+    if reached.get("error") is not None:
+        decided = f"the model decides {reached['coverage']:.1%}, {reached['error']:.1%} of them wrongly"
+        text += f" Of the {part} part {decided}."
+    return [Sentence(text)]
 
 
 def _at_coverage(curve: Mapping[str, Any], share: float) -> tuple[Value, ...] | None:

@@ -75,10 +75,7 @@ def assess(
         "operating_points": [
             _point(point, decided, truth, rules, settings, groups, seed) for point in rules.points.values()
         ],
-        "reject": {
-            **reject_curve(confidence, decided.right).to_dict(),
-            "limit": rules.reject_threshold,
-        },
+        "reject": _reject(confidence, decided.right, rules.reject_threshold),
         "curves": curves_dict(class_curves(targets, decided.probabilities, raw.classes, raw.task)),
         "energy": energy_histogram(raw.logits, targets, raw.classes).to_dict(),
     }
@@ -113,6 +110,16 @@ def _plant(
         if found is not None:
             intervals[name] = found.to_list()
     return {**measures.to_dict(), "intervals": intervals}
+
+
+def _reject(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], limit: float | None) -> dict[str, Any]:
+    """Return coverage against error, and what the limit that was fixed on validation reaches here."""
+    curve = reject_curve(confidence, right).to_dict()
+    if limit is None:
+        return {**curve, "limit": None, "reached": None}
+    kept = confidence >= limit
+    reached = {"coverage": float(kept.mean()), "error": float((~right[kept]).mean()) if kept.any() else None}
+    return {**curve, "limit": limit, "reached": reached}
 
 
 def _calibration(raw: Prediction, decided: Decided, rules: Rules) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from ringlight.errors import RunError
 
 READABLE_VERSIONS = (1, 2)
 PREDICTIONS = "predictions.parquet"
+EVALUATIONS = "evaluations"
+"""The folder of a run, or of a workspace, that holds what was judged again later."""
 
 
 class Results(dict[str, Any]):
@@ -46,6 +48,8 @@ class Predictions:
 def load_results(where: str | Path) -> list[dict[str, Any]]:
     """Read results: a glob pattern, a `results.json`, a run folder, or a folder of run folders; in order of name.
 
+    In a folder of runs, what `ringlight evaluate` left in their `evaluations/` does not count as a run.
+
     Each of them remembers its folder, so that :func:`ringlight.compare_results` finds the predictions beside it.
 
     Raises:
@@ -53,7 +57,8 @@ def load_results(where: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(where)
     if path.is_dir():
-        files = [path / "results.json"] if (path / "results.json").is_file() else sorted(path.glob("**/results.json"))
+        found = [path / "results.json"] if (path / "results.json").is_file() else sorted(path.glob("**/results.json"))
+        files = [file for file in found if EVALUATIONS not in file.relative_to(path).parts]
     else:
         names = glob.glob(str(where), recursive=True)  # noqa: PTH207 - the pattern may be absolute
         files = [Path(name) for name in sorted(names)]

@@ -286,6 +286,16 @@ def test_gains_that_an_interval_does_not_show_are_called_so(results: dict[str, A
     assert "Test-time augmentation loses" in run_report(results, {}).to_markdown()
 
 
+def test_the_limit_below_which_a_human_decides_is_told_with_what_it_reaches(results: dict[str, Any]) -> None:
+    """The report had the curve alone: nobody could read at which score the saved model calls a human."""
+    assert "go to a human." not in run_report(results, {}).to_html()
+    results["reject"] |= {"limit": 0.8214, "reached": {"coverage": 0.9, "error": 0.0125}}
+    assert (
+        "Fixed on validation: parts with a score below 0.821 go to a human. Of the test part the model decides 90.0%, "
+        "1.2% of them wrongly."
+    ) in run_report(results, {}).to_html()
+
+
 def test_eight_views_are_four_where_an_image_is_not_square(results: dict[str, Any]) -> None:
     """A strip judged in its four views was told to have been judged in eight."""
     assert "views of each image: 4\n" in run_report(results, {}).to_markdown()

@@ -213,8 +213,11 @@ def test_sections_have_the_keys_that_the_reference_lists_and_plain_values() -> N
         "task", "classes", "num_records", "num_groups", "threshold", "scalars", "per_class", "confusion", "notes",
         "intervals", "operating_point", "good_class", "plant",
     }  # fmt: skip
-    assert set(found.sections["reject"]) == {"coverage", "error", "threshold", "limit"}
+    assert set(found.sections["reject"]) == {"coverage", "error", "threshold", "limit", "reached"}
     assert found.sections["reject"]["limit"] == 0.6
+    kept = raw.probabilities.max(axis=1) >= 0.6
+    wrong = raw.probabilities.argmax(axis=1)[kept] != raw.targets[kept]
+    assert found.sections["reject"]["reached"] == {"coverage": kept.mean(), "error": wrong.mean()}
     assert found.sections["reject"]["error"][-1] == pytest.approx(1 - found.test["scalars"]["accuracy"])
     assert set(found.sections["curves"]) == set(CLASSES)
     assert set(found.sections["curves"]["pit"]) == {"roc", "pr"}

@@ -137,6 +137,14 @@ def test_results_are_found_by_file_run_folder_folder_of_runs_and_pattern(tmp_pat
     assert [found["run"] for found in load_results(str(tmp_path / "**" / "results.json"))] == ["a", "b"]
 
 
+def test_an_evaluation_is_no_run_of_its_own(tmp_path: Path) -> None:
+    """A folder of runs held a run twice, as `a #1` and `a #2`, once it had been evaluated on other data."""
+    first = write(tmp_path / "runs" / "a", run("a"))
+    again = write(first.parent / "evaluations" / "new", run("a"))
+    assert [found["run"] for found in load_results(tmp_path / "runs")] == ["a"]
+    assert [found["run"] for found in load_results(again.parent)] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
