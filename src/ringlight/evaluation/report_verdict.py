@@ -10,6 +10,9 @@ from ringlight.evaluation.report_blocks import Sentence, counted, estimate, list
 POINTS_SHOWN = 1.0
 """Percentage points between a random and a grouped split worth a red sentence, where the probe does not say itself."""
 
+_PARTS = {"test": "test data", "val": "validation data"}
+"""The parts of a run in words; what else was judged (new data) has its own."""
+
 _UNCHECKED = ("not possible", "no leak check")
 
 
@@ -52,8 +55,9 @@ def _judged(results: Mapping[str, Any]) -> Iterator[Sentence]:
     name, word = ("macro_f1", "Macro-F1")
     if test["scalars"].get(name) is not None:
         score = said(estimate(test["scalars"], intervals, name))
-        yield Sentence(f"{word} is {score} on {judged_size(results)} of the {results['judged_part']} data.")
-    if results["judged_part"] != "test":
+        data = _PARTS.get(results["judged_part"], results["judged_part"])
+        yield Sentence(f"{word} is {score} on {judged_size(results)} of the {data}.")
+    if results["judged_part"] == "val":
         yield Sentence(
             f"There is no test part: the {judged_size(results)} judged here also chose the weights, "
             "so the scores are too kind.",
@@ -97,8 +101,10 @@ def leak_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
     """Say whether training and judged records share parts, and what a random split would have pretended."""
     split = results["split"]
     probe = split.get("probe")
+    own = results["judged_part"] in _PARTS
     if split.get("leaky"):
-        yield Sentence("This run is leaky: records of the same part lie on both sides of the split.", "bad")
+        told = "This run is leaky: records of the same part lie on both sides of the split."
+        yield Sentence(told if own else "The model has seen records that it is judged on: the scores leak.", "bad")
         yield from (Sentence(leak, "bad") for leak in split.get("leaks") or ())
     if probe and probe.get("shown", probe["points"] >= POINTS_SHOWN):
         yield Sentence(_probed(probe, bool(split.get("leaky"))), "bad")
@@ -110,10 +116,11 @@ def leak_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
     checked = str(split["leak_check"] or "").rstrip(".").replace(": no leak found", "")
     if not checked or any(words in checked for words in _UNCHECKED):
         yield Sentence(f"Leakage was not checked{': ' + checked if checked else ''}.", "warn")
-    elif str(split.get("groups") or "").startswith("none"):  # split.groups=none looks for no near-duplicates
+    elif own and str(split.get("groups") or "").startswith("none"):  # split.groups=none
         yield Sentence(f"Records were divided one by one: leakage is not ruled out (looked at: {checked}).", "warn")
     else:
-        yield Sentence(f"No leakage found in this split (looked at: {checked}).", "good")
+        place = "this split" if own else "these records"
+        yield Sentence(f"No leakage found in {place} (looked at: {checked}).", "good")
 
 
 def _probed(probe: Mapping[str, Any], leaky: bool) -> str:

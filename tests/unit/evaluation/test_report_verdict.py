@@ -48,6 +48,21 @@ def test_an_honest_run_is_told_in_plain_words(results: dict[str, Any]) -> None:
     )
 
 
+def test_new_data_are_no_part_of_the_run(results: dict[str, Any]) -> None:
+    """`ringlight evaluate RUN DATA` said in red that the new records had chosen the weights."""
+    results["judged_part"] = "new data"
+    results["split"] |= {"parts": {"new data": {"num_records": 429}}, "leak_check": "files compared, byte for byte"}
+    told = verdict(results)
+    assert told[0].text == "Macro-F1 is 0.87 [0.84, 0.90] on 429 records of 148 parts of the new data."
+    assert told[-1] == Sentence("No leakage found in these records (looked at: files compared, byte for byte).", "good")
+    assert not any(sentence.tone == "bad" for sentence in told)
+    results["split"] |= {"leaky": True, "leaks": ["the model was trained or tuned on 2 (a, b) of these files"]}
+    assert [sentence.text for sentence in verdict(results)[:2]] == [
+        "The model has seen records that it is judged on: the scores leak.",
+        "the model was trained or tuned on 2 (a, b) of these files",
+    ]
+
+
 def test_records_divided_one_by_one_are_not_praised(results: dict[str, Any]) -> None:
     """`split.groups=none` looks for no near-duplicates; the report praised it with a green tick."""
     checked = "identical files: no leak found; near-duplicates were not looked for"
