@@ -174,7 +174,7 @@ def test_new_data_are_judged_by_the_names_of_their_classes(
     assert plain["dataset"]["class_counts"] == {"good": 6, "pit": 0, "scratch": 6}
     assert plain["judged_part"] == plain["split"]["strategy"] == "new data"
     assert (plain["split"]["leaky"], plain["split"]["leaks"]) == (False, [])
-    assert plain["split"]["leak_check"] == "files compared with the training part's, byte for byte"
+    assert plain["split"]["leak_check"] == "files compared with those of training and validation, byte for byte"
     assert plain["test"]["per_class"]["pit"]["support"] == 0
     table = pq.read_table(Path(plain["folder"]) / "predictions.parquet").to_pydict()
     names = [list(CLASSES)[row[0]] for row in table["truth"]]
@@ -209,9 +209,9 @@ def test_data_the_model_was_trained_on_are_flagged(
     found = typed("evaluate", first.folder, data, "--json")
     assert found["split"]["leaky"] is True
     copies = sorted(f"{key.split('/')[0]}/copy_{number}.png" for number, key in enumerate(seen))
-    assert found["split"]["leaks"] == [f"the model was trained on 2 of these files: 2 ({', '.join(copies)})"]
+    assert found["split"]["leaks"] == [f"the model was trained or tuned on 2 ({', '.join(copies)}) of these files"]
     page = (Path(found["folder"]) / "report.html").read_text(encoding="utf-8")
-    assert "the model was trained on 2 of these files" in page
+    assert "the model was trained or tuned on 2 (" in page
 
 
 @pytest.mark.usefixtures("untouched")
@@ -333,8 +333,8 @@ def test_a_member_that_was_trained_on_the_judged_records_is_refused(
     other = train(parts, "experiment.seed=3")
     before = set((place / "evaluations").glob("*"))
     told = typed("evaluate", first.folder, other.folder, "--ensemble", "--workspace", place, code=2)
-    assert told.startswith("--ensemble: expected records that no member was trained on, got ")
-    assert f" that {other.folder.name} was: " in told
+    assert told.startswith("--ensemble: expected records that no member was trained or tuned on, got ")
+    assert f"got those of {other.folder.name}: " in told
     assert told.endswith("; train the members on one split (split.file=RUN/split.csv), or name other data")
     alone = sorted(trained(first) - trained(other))
     for key in alone:
@@ -343,7 +343,7 @@ def test_a_member_that_was_trained_on_the_judged_records_is_refused(
         if path.relative_to(tmp_path / "seen").as_posix() not in alone:
             path.unlink()
     words = ("evaluate", first.folder, other.folder, "--ensemble", "--data", tmp_path / "seen", "--workspace", place)
-    assert f" that {first.folder.name} was: {len(alone)} (" in typed(*words, code=2).splitlines()[-1]
+    assert f"got those of {first.folder.name}: {len(alone)} (" in typed(*words, code=2).splitlines()[-1]
     assert set((place / "evaluations").glob("*")) == before
 
 

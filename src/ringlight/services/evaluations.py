@@ -66,7 +66,8 @@ class _Model:
         if self.saved is None:
             return {}
         contents = self.saved.contents
-        return {contents[key]: key for key, part in self.saved.parts.items() if part == "train" and key in contents}
+        seen = ("train", "val")  # validation chose the weights and fixed the thresholds: it is no test either
+        return {contents[key]: key for key, part in self.saved.parts.items() if part in seen and key in contents}
 
     def conditions(self) -> AbstractContextManager[None]:
         """Return what the model was judged under: the same scores come again to the last digit."""
@@ -138,7 +139,8 @@ def evaluate_ensemble(
     fixed for it.
 
     Raises:
-        RunError: fewer than two models, other classes, or a member that was trained on records to be judged.
+        RunError: fewer than two models, other classes, or a member that was trained or tuned on records to be
+            judged.
     """
     _check_out(out)
     opened = [_open(model, workspace, None, None) for model in models]
@@ -146,7 +148,9 @@ def evaluate_ensemble(
     first = opened[0]
     judged = _own_part(first, workspace) if source is None else _new_data(first, source, overrides, workspace)
     for one in opened:
-        _refuse_trained(one, judged.data)
+        _refuse_seen(one, judged)
+    if source is None:
+        judged = replace(judged, split=_with_leaks_of(opened, judged.split))
     with first.conditions():
         joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=_seed(first))
     rules = Rules(task=first.rules.task, classes=first.rules.classes, good_class=first.rules.good_class)
@@ -181,7 +185,7 @@ def _open(model: Path | str, workspace: Path | str | None, point: str | None, tt
             raise ConfigError(
                 f"1 (off) to {len(VIEWS)} views of an image", got=str(tta_runs), where="tta_runs", fix="use 4"
             )
-        rules = replace(rules, tta=Tta(runs=tta_runs, space=rules.tta.space))
+        rules = replace(_in_views(rules, tta_runs), tta=Tta(runs=tta_runs, space=rules.tta.space))
     run = folder if (folder / MANIFEST).is_file() else None
     saved = folder / "split.csv"
     return _Model(
@@ -190,6 +194,18 @@ def _open(model: Path | str, workspace: Path | str | None, point: str | None, tt
         settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
         saved=read_split(saved) if run is not None and saved.is_file() else None,
     )  # fmt: skip
+
+
+def _in_views(rules: Rules, runs: int) -> Rules:
+    """Say that what was fixed on validation was fixed in other views than those it now decides on."""
+    fixed = bool(rules.points) or (rules.calibration is not None and rules.calibration.accepted)
+    if not fixed or runs == rules.tta.runs:
+        return rules
+    note = (
+        f"judged in {runs} view(s) of an image; calibration, thresholds and certificates were fixed in "
+        f"{rules.tta.runs} and prove nothing for these"
+    )
+    return replace(rules, notes=(*rules.notes, note))
 
 
 def _seed(opened: _Model) -> int:
@@ -219,7 +235,7 @@ def _own_part(opened: _Model, workspace: Path | str | None) -> _Judged:
 
 
 def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: Path | str | None) -> _Judged:
-    """Open labelled records, number their labels as the model does, and look whether it was trained on them."""
+    """Open labelled records, number their labels as the model does, and look whether it has seen them."""
     home = workspace if opened.run is None else cache_of(opened.run, workspace).parent
     shown = open_data(source, overrides, workspace=home)
     if not shown.dataset.has_content:
@@ -237,15 +253,15 @@ def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: 
     data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=shown.dataset.name)
     found = grouped_as_configured(shown.config, data, shown.cache)
     seen = overlap(found.dataset, opened.trained_on)
-    leaks = [f"the model was trained on {len(seen)} of these files: {first_of(seen)}"] if seen else []
+    leaks = [f"the model was trained or tuned on {first_of(seen)} of these files"] if seen else []
     for leak in leaks:
         LOGGER.warning(leak)
-    checked = "files compared with the training part's, byte for byte" if opened.trained_on else "not possible"
+    compared = "files compared with those of training and validation, byte for byte"
     split = {
         "strategy": NEW_DATA,
         "seed": _seed(opened),
         "groups": found.origin,
-        "leak_check": checked,
+        "leak_check": compared if opened.trained_on else "not possible",
         "leaky": bool(leaks),
         "leaks": leaks,
         "num_left_out": 0,
@@ -257,13 +273,23 @@ def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: 
     return _Judged(NEW_DATA, found.dataset, card, split)
 
 
-def _refuse_trained(opened: _Model, data: Dataset) -> None:
-    seen = overlap(data, opened.trained_on)
+def _refuse_seen(opened: _Model, judged: _Judged) -> None:
+    known = opened.trained_on
+    if judged.part == "val" and opened.saved is not None:  # there is no test part, and the report says so
+        known = {content: key for content, key in known.items() if opened.saved.parts[key] == "train"}
+    seen = overlap(judged.data, known)
     if seen:
         raise RunError(
-            "records that no member was trained on", got=f"{len(seen)} that {opened.name} was: {first_of(seen)}",
+            "records that no member was trained or tuned on", got=f"those of {opened.name}: {first_of(seen)}",
             where="--ensemble", fix="train the members on one split (split.file=RUN/split.csv), or name other data",
         )  # fmt: skip
+
+
+def _with_leaks_of(members: Sequence[_Model], split: dict[str, Any]) -> dict[str, Any]:
+    """Return the split of the first member's test part, marked leaky where another member's split leaks."""
+    leaky = [one.name for one in members[1:] if one.run is not None and _stored(one.run)["split"].get("leaky")]
+    lines = [f"the split of the member {name} leaks" for name in leaky]
+    return {**split, "leaky": bool(split.get("leaky") or lines), "leaks": [*(split.get("leaks") or ()), *lines]}
 
 
 def _stored(run: Path) -> dict[str, Any]:
@@ -299,7 +325,10 @@ def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any
         **verdict.sections(),
         "ensemble": None,
         "history": [],
-        "notes": list(judged.data.notes) if judged.part == NEW_DATA else stored.get("notes", []),
+        "notes": [
+            *(judged.data.notes if judged.part == NEW_DATA else stored.get("notes", [])),
+            *verdict.rules.notes,
+        ],
     }
 
 

@@ -127,11 +127,11 @@ def check_members(members: Sequence[Member]) -> None:
 
 
 def overlap(data: Dataset, trained_on: Mapping[str, str]) -> list[str]:
-    """Name the records whose files, byte for byte, the model was trained on.
+    """Name the records whose files, byte for byte, the model was trained or tuned on.
 
     Args:
         data: the records, with their content digests.
-        trained_on: id by the beginning of the content digest, of the training part.
+        trained_on: id by the beginning of the content digest, of the training and validation parts.
     """
     if not trained_on:
         return []

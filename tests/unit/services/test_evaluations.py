@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,29 @@ def test_views_are_judged_with_what_they_gain_and_cost(saved: Path, tile_folder:
     assert plain["tta"] is None
     gained = found["test"]["scalars"]["macro_f1"] - plain["test"]["scalars"]["macro_f1"]
     assert found["tta"]["gain"]["value"] == pytest.approx(gained)
+
+
+def test_a_certificate_does_not_reach_views_it_was_not_fixed_in(saved: Path, tile_folder: Path, tmp_path: Path) -> None:
+    """`--tta-runs 4` showed the certificate of the plain scores beside scores that it says nothing about."""
+    plain = evaluate(saved, str(tile_folder), tta_runs=1, out=tmp_path / "plain").results
+    found = evaluate(saved, str(tile_folder), tta_runs=4, out=tmp_path / "views").results
+    assert found["notes"] == [
+        *plain["notes"],
+        "judged in 4 view(s) of an image; calibration, thresholds and certificates were fixed in 1 and prove nothing "
+        "for these",
+    ]
+
+
+def test_an_ensemble_is_leaky_when_any_member_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the split of the first member was looked at."""
+    splits = {"first": {"leaky": False}, "second": {"leaky": True}}
+    monkeypatch.setattr(evaluations, "_stored", lambda run: {"split": splits[run.name]})
+    members: Any = [SimpleNamespace(name=name, run=Path(name)) for name in splits]
+    split = {"strategy": "stratified_70_15_15", "leaky": False, "leaks": []}
+    assert evaluations._with_leaks_of(members, split) == {
+        **split, "leaky": True, "leaks": ["the split of the member second leaks"],
+    }  # fmt: skip
+    assert evaluations._with_leaks_of(members[:1], split) == split
 
 
 def test_a_run_is_never_written_over(saved: Path, tile_folder: Path, tmp_path: Path) -> None:
