@@ -174,7 +174,9 @@ def test_new_data_are_judged_by_the_names_of_their_classes(
     assert plain["dataset"]["class_counts"] == {"good": 6, "pit": 0, "scratch": 6}
     assert plain["judged_part"] == plain["split"]["strategy"] == "new data"
     assert (plain["split"]["leaky"], plain["split"]["leaks"]) == (False, [])
-    assert plain["split"]["leak_check"] == "files compared with those of training and validation, byte for byte"
+    assert plain["split"]["leak_check"] == (
+        "files compared with those of training and validation, byte for byte; near-duplicates were not looked for"
+    )
     assert plain["test"]["per_class"]["pit"]["support"] == 0
     table = pq.read_table(Path(plain["folder"]) / "predictions.parquet").to_pydict()
     names = [list(CLASSES)[row[0]] for row in table["truth"]]

@@ -256,7 +256,9 @@ def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: 
     leaks = [f"the model was trained or tuned on {first_of(seen)} of these files"] if seen else []
     for leak in leaks:
         LOGGER.warning(leak)
-    compared = "files compared with those of training and validation, byte for byte"
+    compared = (
+        "files compared with those of training and validation, byte for byte; near-duplicates were not looked for"
+    )
     split = {
         "strategy": NEW_DATA,
         "seed": _seed(opened),

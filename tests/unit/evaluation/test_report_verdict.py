@@ -54,7 +54,7 @@ def test_new_data_are_no_part_of_the_run(results: dict[str, Any]) -> None:
     results["split"] |= {"parts": {"new data": {"num_records": 429}}, "leak_check": "files compared, byte for byte"}
     told = verdict(results)
     assert told[0].text == "Macro-F1 is 0.87 [0.84, 0.90] on 429 records of 148 parts of the new data."
-    assert told[-1] == Sentence("No leakage found in these records (looked at: files compared, byte for byte).", "good")
+    assert told[-1] == Sentence("None of these files is known to the model (looked at: files compared, byte for byte).")
     assert not any(sentence.tone == "bad" for sentence in told)
     results["split"] |= {"leaky": True, "leaks": ["the model was trained or tuned on 2 (a, b) of these files"]}
     assert [sentence.text for sentence in verdict(results)[:2]] == [
