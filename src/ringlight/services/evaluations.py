@@ -17,7 +17,7 @@ from ringlight.data.split import SavedSplit, read_split
 from ringlight.errors import ConfigError, DataError, RunError, did_you_mean
 from ringlight.files import write_json
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
-from ringlight.inference.tta import VIEWS, Space, Tta
+from ringlight.inference.tta import VIEWS, Space
 from ringlight.runtime import LOGGER, determinism, workspace_folder
 from ringlight.services.datasets import open_data
 from ringlight.services.runs import MANIFEST, cache_of, model_folder, read_manifest
@@ -139,8 +139,7 @@ def evaluate_ensemble(
     fixed for it.
 
     Raises:
-        RunError: fewer than two models, other classes, or a member that was trained or tuned on records to be
-            judged.
+        RunError: fewer than two models, other classes, or a member that was trained or tuned on the records.
     """
     _check_out(out)
     opened = [_open(model, workspace, None, None) for model in models]
@@ -185,7 +184,7 @@ def _open(model: Path | str, workspace: Path | str | None, point: str | None, tt
             raise ConfigError(
                 f"1 (off) to {len(VIEWS)} views of an image", got=str(tta_runs), where="tta_runs", fix="use 4"
             )
-        rules = replace(_in_views(rules, tta_runs), tta=Tta(runs=tta_runs, space=rules.tta.space))
+        rules = rules.in_views(tta_runs)
     run = folder if (folder / MANIFEST).is_file() else None
     saved = folder / "split.csv"
     return _Model(
@@ -194,18 +193,6 @@ def _open(model: Path | str, workspace: Path | str | None, point: str | None, tt
         settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
         saved=read_split(saved) if run is not None and saved.is_file() else None,
     )  # fmt: skip
-
-
-def _in_views(rules: Rules, runs: int) -> Rules:
-    """Say that what was fixed on validation was fixed in other views than those it now decides on."""
-    fixed = bool(rules.points) or (rules.calibration is not None and rules.calibration.accepted)
-    if not fixed or runs == rules.tta.runs:
-        return rules
-    note = (
-        f"judged in {runs} view(s) of an image; calibration, thresholds and certificates were fixed in "
-        f"{rules.tta.runs} and prove nothing for these"
-    )
-    return replace(rules, notes=(*rules.notes, note))
 
 
 def _seed(opened: _Model) -> int:
@@ -317,6 +304,7 @@ def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any
         "environment": {"versions": dict(bundle.versions)},
     }
     stored = bare if opened.run is None else _stored(opened.run)
+    notes = judged.data.notes if judged.part == NEW_DATA else stored.get("notes", [])
     return {
         **stored,
         "schema_version": RESULTS_VERSION,
@@ -327,10 +315,7 @@ def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any
         **verdict.sections(),
         "ensemble": None,
         "history": [],
-        "notes": [
-            *(judged.data.notes if judged.part == NEW_DATA else stored.get("notes", [])),
-            *verdict.rules.notes,
-        ],
+        "notes": [*notes, *verdict.rules.notes],
     }
 
 

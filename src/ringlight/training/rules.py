@@ -103,6 +103,18 @@ class Rules:
         """The operating point that decides."""
         return self.points.get(self.point) or OperatingPoint.default(self.task, self.classes)
 
+    def in_views(self, runs: int) -> Self:
+        """Return the rules for so many views of an image; a note says what was fixed in other views."""
+        changed = replace(self, tta=Tta(runs=runs, space=self.tta.space))
+        fixed = bool(self.points) or (self.calibration is not None and self.calibration.accepted)
+        if not fixed or runs == self.tta.runs:
+            return changed
+        note = (
+            f"judged in {runs} view(s) of an image; calibration, thresholds and certificates were fixed in "
+            f"{self.tta.runs} and prove nothing for these"
+        )
+        return replace(changed, notes=(*self.notes, note))
+
     def for_bundle(self) -> dict[str, Any]:
         """Return what a bundle stores of them."""
         return {
