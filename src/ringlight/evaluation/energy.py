@@ -27,7 +27,7 @@ NUM_BINS = 40
 """Bins of the histogram where nothing else is said."""
 
 UNLABELLED = "no class"
-"""The name under which multi-label records without a class are counted; no class may have it then."""
+"""The name under which multi-label records without a class are counted; in brackets where a class is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +105,15 @@ def energy_histogram(
     inside = energy_score(values)
     others = {name: energy_score(_checked_logits(f"outside `{name}`", part)) for name, part in (outside or {}).items()}
     bare = truth.ndim == 2 and not truth.any(axis=1).all()
-    taken = {*classes, UNLABELLED} & others.keys()
+    unlabelled = f"({UNLABELLED})" if UNLABELLED in classes else UNLABELLED
+    taken = {*classes, unlabelled} & others.keys()
     if taken:
         raise _wrong("outside", "a name that no class has", f"`{min(taken)}`", "rename the set")
-    if bare and UNLABELLED in classes:
-        raise _wrong(
-            "classes", "names that mean a class", f"`{UNLABELLED}`", "rename it: records without a class have it"
-        )
     everything = np.concatenate([inside, *others.values()])
     edges = np.histogram_bin_edges(everything, bins)
     sets = {name: inside[has_class(truth, k)] for k, name in enumerate(classes)}
     if bare:
-        sets[UNLABELLED] = inside[~truth.any(axis=1)]
+        sets[unlabelled] = inside[~truth.any(axis=1)]
     counts = {name: tuple(np.histogram(part, edges)[0].tolist()) for name, part in (sets | others).items()}
     separation = {name: _separation(inside, part) for name, part in others.items()}
     return EnergyHistogram(tuple(edges.tolist()), counts, separation)

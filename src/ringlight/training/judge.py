@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 HEADLINE = "macro_f1"
 """The score in which a gain is told."""
+
+OWN_PART = "calibration and operating points were fixed on the very records they are judged on: there is no test part"
 
 WORTH_PROBING = 0.05
 """Share of records in groups of several from which on a run measures what a random split would pretend."""
@@ -106,6 +108,8 @@ def judge(plan: Plan, learner: Learner) -> Verdict:
     rules = fix_rules(
         validation, plan.part("val").groups, settings, task=plan.dataset.task, classes=plan.dataset.classes, seed=seed
     )
+    if part == "val" and (rules.calibration is not None or rules.points):
+        rules = replace(rules, notes=(*rules.notes, OWN_PART))
     return verdict_on(
         part, plan.part(part), learner, rules, settings, seed=seed, in_chans=plan.spec.in_chans,
         validation=validation, criterion=plan.criterion,
