@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -73,8 +73,8 @@ def grouped(
     Args:
         dataset: the records.
         groups: "given" takes the source's groups; "duplicates" what `duplicates` finds, joined with the given ones;
-            "time" chains records; "none" keeps the given ones for the leak check alone; "auto" takes the given groups
-            if any record has one, and else looks for duplicates when every record has a file.
+            "time" chains records; "none" keeps given or found ones for the leak check alone; "auto" takes the given
+            groups if any record has one, and else looks for duplicates when every record has a file.
         time_window: for "time": records less than this apart (seconds) are chained into one group, within a given
             group where there is one.
         duplicates: finds near-duplicates; without it only files that are the same to the byte stay together.
@@ -90,7 +90,7 @@ def grouped(
         )
     given = dataset.groups is not None
     if groups == "none":
-        return Grouped(dataset, NONE, checked=given or dataset.has_content, whole=False)
+        return _undivided(dataset, duplicates, saved or {})
     if groups == "time":
         return _chained(dataset, time_window)
     if groups == "given" and not given:
@@ -103,6 +103,15 @@ def grouped(
     if given and groups != "duplicates":
         return Grouped(dataset, GIVEN)
     return _found(dataset, groups, duplicates, saved or {})
+
+
+def _undivided(dataset: Dataset, duplicates: Find | None, saved: Mapping[str, str]) -> Grouped:
+    """Return the groups that a split record by record does not keep: what it divides is a leak all the same."""
+    given = dataset.groups is not None
+    if given or not dataset.has_content:
+        return Grouped(dataset, NONE, checked=given or dataset.has_content, whole=False)
+    found = _found(dataset, "auto", duplicates, saved)
+    return replace(found, origin=f"{NONE}; {found.origin}" if found.origin else NONE, whole=False)
 
 
 def _found(dataset: Dataset, groups: str, duplicates: Find | None, saved: Mapping[str, str]) -> Grouped:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ringlight.data.chronology import split_by_time
-from ringlight.data.groups import GIVEN, NEAR, NO_CONTENT, Find, grouped, units_of
+from ringlight.data.groups import GIVEN, NEAR, NO_CONTENT, NONE, Find, grouped, units_of
 from ringlight.data.leaks import find_leaks, leak_error
 from ringlight.data.split_continue import UNKNOWN, continue_split, from_column, prescribed_parts
 from ringlight.data.split_file import LEFT_OUT, PARTS, SavedSplit, read_split, write_split
@@ -235,7 +235,8 @@ def _mend(strategy: str, file: Path | None, keep_groups: bool) -> str:
 def _told(data: Dataset, leaks: tuple[str, ...], groups: str, keep_groups: bool) -> str:
     """Say what the leak check looked at, and what came of it."""
     has_digests = data.table.column("content").null_count < len(data)
-    looked = [] if data.groups is None else [(groups or "groups") if keep_groups else GIVEN]
+    kind = groups.removeprefix(f"{NONE}; ") or "groups" if keep_groups or NEAR in groups else GIVEN
+    looked = [] if data.groups is None else [kind]
     looked += ["identical files"] if has_digests else []
     if not looked:
         return "files not hashed: no leak check" if data.has_content else NO_CONTENT

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ringlight.config.load import read_config
-from ringlight.config.schema import EvaluationConfig
 from ringlight.data.faults import first_of
-from ringlight.data.split import SavedSplit, read_split
-from ringlight.errors import ConfigError, DataError, RunError, did_you_mean
-from ringlight.files import write_json
-from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
-from ringlight.inference.tta import VIEWS, Space
-from ringlight.runtime import LOGGER, determinism, workspace_folder
+from ringlight.errors import DataError, RunError
+from ringlight.files import unwritable, write_json
+from ringlight.inference.tta import Space
+from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.datasets import open_data
-from ringlight.services.runs import MANIFEST, cache_of, model_folder, read_manifest
-from ringlight.training.evaluate import Member, check_members, conform, join, overlap
+from ringlight.services.runs import MANIFEST, cache_of, read_manifest
+from ringlight.services.saved_models import SavedModel, open_model, seed_of, stored_results
+from ringlight.training.evaluate import check_members, conform, join, overlap
 from ringlight.training.judge import Verdict, verdict_of, verdict_on, write_predictions
-from ringlight.training.learner import DeepLearner
 from ringlight.training.pages import write_pages
 from ringlight.training.records import check_dataset, load_dataset
 from ringlight.training.results import RESULTS_VERSION, data_card, part_card
@@ -41,38 +36,6 @@ class Evaluation:
 
     folder: Path
     results: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
-    """A saved model with what is known of its run; `run` is None for a bundle that stands alone."""
-
-    name: str
-    folder: Path
-    run: Path | None
-    bundle: Bundle
-    learner: DeepLearner
-    rules: Rules
-    settings: EvaluationConfig
-    saved: SavedSplit | None
-
-    @property
-    def member(self) -> Member:
-        return Member(name=self.name, learner=self.learner, rules=self.rules)
-
-    @property
-    def trained_on(self) -> dict[str, str]:
-        """Ids of the training records by the beginning of their files' digests."""
-        if self.saved is None:
-            return {}
-        contents = self.saved.contents
-        seen = ("train", "val")  # validation chose the weights and fixed the thresholds: it is no test either
-        return {contents[key]: key for key, part in self.saved.parts.items() if part in seen and key in contents}
-
-    def conditions(self) -> AbstractContextManager[None]:
-        """Return what the model was judged under: the same scores come again to the last digit."""
-        threads = self.bundle.training_config.get("training", {}).get("num_threads")
-        return determinism(num_threads=threads, device=self.learner.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +75,12 @@ def evaluate(
         DataError: records that the model cannot be judged on.
     """
     _check_out(out)
-    opened = _open(model, workspace, operating_point, tta_runs)
+    opened = open_model(model, workspace, operating_point, tta_runs)
     judged = _own_part(opened, workspace) if source is None else _new_data(opened, source, overrides, workspace)
     with opened.conditions():
         verdict = verdict_on(
             judged.part, judged.data, opened.learner, opened.rules, opened.settings,
-            seed=_seed(opened), in_chans=opened.bundle.input_spec.in_chans,
+            seed=seed_of(opened), in_chans=opened.bundle.input_spec.in_chans,
         )  # fmt: skip
     results = _results(opened, judged, verdict)
     home = opened.run or workspace_folder(workspace)
@@ -142,7 +105,7 @@ def evaluate_ensemble(
         RunError: fewer than two models, other classes, or a member that was trained or tuned on the records.
     """
     _check_out(out)
-    opened = [_open(model, workspace, None, None) for model in models]
+    opened = [open_model(model, workspace, None, None) for model in models]
     check_members([one.member for one in opened])
     first = opened[0]
     judged = _own_part(first, workspace) if source is None else _new_data(first, source, overrides, workspace)
@@ -151,10 +114,10 @@ def evaluate_ensemble(
     if source is None:
         judged = replace(judged, split=_with_leaks_of(opened, judged.split))
     with first.conditions():
-        joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=_seed(first))
+        joined = join([one.member for one in opened], judged.data, first.settings, space=space, seed=seed_of(first))
     rules = Rules(task=first.rules.task, classes=first.rules.classes, good_class=first.rules.good_class)
     verdict = verdict_of(
-        judged.part, judged.data, joined.prediction, rules, first.settings, seed=_seed(first),
+        judged.part, judged.data, joined.prediction, rules, first.settings, seed=seed_of(first),
         in_chans=first.bundle.input_spec.in_chans,
     )  # fmt: skip
     names = [one.name for one in opened]
@@ -163,43 +126,16 @@ def evaluate_ensemble(
         "run": f"ensemble of {' + '.join(names)}",
         "ensemble": joined.card,
         "model": {**results["model"], "name": f"ensemble of {len(names)}"},
+        # What is the first member's own would be read as the ensemble's.
+        "best": {"monitor": None},
+        "hyper_parameters": {},
+        "timings": {},
+        "notes": list(judged.data.notes),
     }
     return _written(out or _new_folder(workspace_folder(workspace), "ensemble"), results, verdict)
 
 
-def _open(model: Path | str, workspace: Path | str | None, point: str | None, tta_runs: int | None) -> _Model:
-    folder = model_folder(model, workspace)
-    bundle, module = read_bundle(folder)
-    rules = Rules.of_bundle(bundle)
-    if point is not None:
-        known = [DEFAULT_POINT, *rules.points]
-        if point not in known:
-            raise ConfigError(
-                "an operating point of the model", got=f"`{point}`", where="--operating-point",
-                fix=did_you_mean(point, known),
-            )  # fmt: skip
-        rules = replace(rules, point=point)
-    if tta_runs is not None:
-        if tta_runs not in range(1, len(VIEWS) + 1):
-            raise ConfigError(
-                f"1 (off) to {len(VIEWS)} views of an image", got=str(tta_runs), where="tta_runs", fix="use 4"
-            )
-        rules = rules.in_views(tta_runs)
-    run = folder if (folder / MANIFEST).is_file() else None
-    saved = folder / "split.csv"
-    return _Model(
-        name=(run or find_bundle(folder)).absolute().name, folder=folder, run=run, bundle=bundle,
-        learner=DeepLearner.of_bundle(bundle, module), rules=rules,
-        settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
-        saved=read_split(saved) if run is not None and saved.is_file() else None,
-    )  # fmt: skip
-
-
-def _seed(opened: _Model) -> int:
-    return int(opened.bundle.training_config.get("experiment", {}).get("seed", 0))
-
-
-def _own_part(opened: _Model, workspace: Path | str | None) -> _Judged:
+def _own_part(opened: SavedModel, workspace: Path | str | None) -> _Judged:
     """Return the part the run was judged on, exactly as its split file says."""
     if opened.run is None or opened.saved is None:
         raise RunError(
@@ -214,14 +150,14 @@ def _own_part(opened: _Model, workspace: Path | str | None) -> _Judged:
             f"the data of the run (fingerprint {str(expected)[:12]})", got=data.fingerprint[:12],
             where=str(opened.run), fix="bring it back as it was, or judge the new data: ringlight evaluate RUN DATA",
         )  # fmt: skip
-    results = _stored(opened.run)
+    results = stored_results(opened.run)
     part = results["judged_part"]
     rows = [row for row, key in enumerate(data.ids) if opened.saved.parts.get(key) == part]
     groups = [opened.saved.groups.get(key) for key in data.ids]
     return _Judged(part, data.with_column("group", groups).take(rows), results["dataset"], results["split"])
 
 
-def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: Path | str | None) -> _Judged:
+def _new_data(opened: SavedModel, source: str, overrides: Sequence[str], workspace: Path | str | None) -> _Judged:
     """Open labelled records, number their labels as the model does, and look whether it has seen them."""
     home = workspace if opened.run is None else cache_of(opened.run, workspace).parent
     shown = open_data(source, overrides, workspace=home)
@@ -248,7 +184,7 @@ def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: 
     )
     split = {
         "strategy": NEW_DATA,
-        "seed": _seed(opened),
+        "seed": seed_of(opened),
         "groups": found.origin,
         "leak_check": compared if opened.trained_on else "not possible",
         "leaky": bool(leaks),
@@ -262,7 +198,7 @@ def _new_data(opened: _Model, source: str, overrides: Sequence[str], workspace: 
     return _Judged(NEW_DATA, found.dataset, card, split)
 
 
-def _refuse_seen(opened: _Model, judged: _Judged) -> None:
+def _refuse_seen(opened: SavedModel, judged: _Judged) -> None:
     known = opened.trained_on
     if judged.part == "val" and opened.saved is not None:  # there is no test part, and the report says so
         known = {content: key for content, key in known.items() if opened.saved.parts[key] == "train"}
@@ -274,22 +210,14 @@ def _refuse_seen(opened: _Model, judged: _Judged) -> None:
         )  # fmt: skip
 
 
-def _with_leaks_of(members: Sequence[_Model], split: dict[str, Any]) -> dict[str, Any]:
+def _with_leaks_of(members: Sequence[SavedModel], split: dict[str, Any]) -> dict[str, Any]:
     """Return the split of the first member's test part, marked leaky where another member's split leaks."""
-    leaky = [one.name for one in members[1:] if one.run is not None and _stored(one.run)["split"].get("leaky")]
+    leaky = [one.name for one in members[1:] if one.run is not None and stored_results(one.run)["split"].get("leaky")]
     lines = [f"the split of the member {name} leaks" for name in leaky]
     return {**split, "leaky": bool(split.get("leaky") or lines), "leaks": [*(split.get("leaks") or ()), *lines]}
 
 
-def _stored(run: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((run / "results.json").read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        fix = "resume it, or judge its bundle"
-        raise RunError("a finished run", got=str(error), where=str(run), fix=fix) from error
-
-
-def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any]:
+def _results(opened: SavedModel, judged: _Judged, verdict: Verdict) -> dict[str, Any]:
     """Return results in the form of a run's, the judged records in the place of its test part."""
     bundle = opened.bundle
     config = dict(bundle.training_config)
@@ -303,7 +231,7 @@ def _results(opened: _Model, judged: _Judged, verdict: Verdict) -> dict[str, Any
         "timings": {},
         "environment": {"versions": dict(bundle.versions)},
     }
-    stored = bare if opened.run is None else _stored(opened.run)
+    stored = bare if opened.run is None else stored_results(opened.run)
     notes = judged.data.notes if judged.part == NEW_DATA else stored.get("notes", [])
     return {
         **stored,
@@ -332,13 +260,19 @@ def _check_out(out: Path | None) -> None:
 
 
 def _new_folder(home: Path, name: str) -> Path:
-    """Return a folder below `evaluations/` that is not there yet."""
+    """Make a folder below `evaluations/` that was not there, also when two evaluations end in the same second."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     base = home / "evaluations" / f"{name}-{stamp}"
     folder, number = base, 2
-    while folder.exists():
-        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
-    return folder
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        else:
+            return folder
 
 
 def _written(folder: Path, results: dict[str, Any], verdict: Verdict) -> Evaluation:

@@ -13,7 +13,7 @@ from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import determinism, environment
 from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
 from ringlight.training.learner import DeepLearner
-from ringlight.training.pages import epoch_pictures, write_pages
+from ringlight.training.pages import epoch_pictures, write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
 from ringlight.types import History, Prediction, RunControl, Tracker
@@ -48,6 +48,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     write_predictions(folder, verdict)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
+    write_sheet(plan, folder)
     write_pages(values, verdict.pictures, folder, tracker)
     write_json(folder / "results.json", values)
     return Outcome(values, verdict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ringlight.data.duplicates import duplicate_sheet
 from ringlight.data.preprocess import fit_size, read_image
 from ringlight.evaluation.metrics import classification_metrics
 from ringlight.evaluation.plots import confusion_figure, sample_figure
@@ -16,6 +17,7 @@ from ringlight.evaluation.plots_results import result_figures
 from ringlight.evaluation.report import run_report
 from ringlight.files import whole_file, write_json, write_text
 from ringlight.training.rules import truth_of
+from ringlight.training.splitting import duplicate_search
 from ringlight.types import Prediction, Tracker
 
 if TYPE_CHECKING:
@@ -66,6 +68,18 @@ def write_report(results: Mapping[str, Any], folder: Path) -> None:
     write_text(folder / "report.md", report.to_markdown())
     for name, text in report.csv_files().items():
         write_text(folder / name, text)
+
+
+def write_sheet(plan: Plan, folder: Path) -> None:
+    """Draw the near-duplicates that the split kept together into the figures; nothing where none were looked for.
+
+    The search was made for the split and is remembered, or quick.
+    """
+    if plan.config.split.groups != "duplicates":
+        return
+    found = duplicate_search(plan.config, plan.cache)(plan.given)
+    if found.links:
+        duplicate_sheet(plan.given, found, folder / FIGURES / "duplicates.png")
 
 
 def epoch_pictures(plan: Plan, validation: Prediction) -> dict[str, Figure]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ringlight.data.groups import GIVEN, NEAR, NO_CONTENT, grouped, joined, units_of
+from ringlight.data.groups import GIVEN, NEAR, NO_CONTENT, NONE, grouped, joined, units_of
+from ringlight.data.split import divide
 from ringlight.errors import SplitError
 from ringlight.types import Dataset
 
@@ -72,6 +73,22 @@ def test_none_keeps_the_given_groups_for_the_leak_check_alone(dataset_of: Datase
     found = grouped(dataset_of([0, 1], group=["a", "a"]), groups="none", duplicates=never)
     assert found.dataset.groups == ["a", "a"]
     assert not found.whole
+
+
+def test_none_looks_for_near_duplicates_so_that_a_divided_pair_is_a_leak(dataset_of: DatasetOf) -> None:
+    """Pairs of pictures of one part were divided record by record, and the run passed for clean."""
+    dataset = dataset_of([0, 1] * 10, uri=files(20))
+    pairs = [f"near:r{row // 2 * 2}" for row in range(20)]
+    found = grouped(dataset, groups="none", duplicates=finder(*pairs))
+    assert (found.dataset.groups, found.whole) == (pairs, False)
+    assert found.origin == f"{NONE}; {NEAR}"
+    with pytest.raises(SplitError, match=r"expected what belongs together in one part, got \d+ groups in two parts"):
+        divide(dataset, strategy="stratified_80_20", seed=0, groups="none", duplicates=finder(*pairs))
+    _, split = divide(
+        dataset, strategy="stratified_80_20", seed=0, groups="none", duplicates=finder(*pairs), allow_leak=True
+    )
+    assert split.leaky
+    assert split.leak_check == f"{NEAR}: leaks found"
 
 
 class TestRecordsCloseInTime:

@@ -161,7 +161,7 @@ def test_a_certificate_does_not_reach_views_it_was_not_fixed_in(saved: Path, til
 def test_an_ensemble_is_leaky_when_any_member_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the split of the first member was looked at."""
     splits = {"first": {"leaky": False}, "second": {"leaky": True}}
-    monkeypatch.setattr(evaluations, "_stored", lambda run: {"split": splits[run.name]})
+    monkeypatch.setattr(evaluations, "stored_results", lambda run: {"split": splits[run.name]})
     members: Any = [SimpleNamespace(name=name, run=Path(name)) for name in splits]
     split = {"strategy": "stratified_70_15_15", "leaky": False, "leaks": []}
     assert evaluations._with_leaks_of(members, split) == {
@@ -185,11 +185,9 @@ def test_a_run_is_never_written_over(saved: Path, tile_folder: Path, tmp_path: P
 
 
 def test_two_evaluations_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
-    first = evaluations._new_folder(tmp_path, "parts")
-    first.mkdir(parents=True)
-    second = evaluations._new_folder(tmp_path, "parts")
-    second.mkdir()
-    assert len({first, second, evaluations._new_folder(tmp_path, "parts")}) == 3
+    made = {evaluations._new_folder(tmp_path, "parts") for _ in range(3)}
+    assert len(made) == 3
+    assert all(folder.is_dir() for folder in made)
 
 
 def test_a_table_without_paths_cannot_be_judged(saved: Path, tmp_path: Path) -> None:
@@ -283,5 +281,5 @@ def test_a_missing_or_damaged_model_is_one_line(saved: Path, tile_folder: Path, 
 
 def test_a_run_without_results_is_not_finished(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
-        evaluations._stored(saved)
+        evaluations.stored_results(saved)
     assert str(caught.value).startswith(f"{saved}: expected a finished run, got ")

@@ -104,7 +104,7 @@ def test_a_leak_is_refused_before_a_model_is_built(plan_of: PlanOf, tile_folder:
     for number in range(6):
         (tile_folder / "dark" / f"copy_{number}.png").write_bytes((tile_folder / "dark" / "dark_0.png").read_bytes())
     with pytest.raises(
-        SplitError, match=r"^tiles: expected what belongs together in one part, got 1 identical file in"
+        SplitError, match=r"^tiles: expected what belongs together in one part, got 1 group in two parts"
     ):
         plan_of("split.groups=none")
 
