@@ -22,7 +22,7 @@ from ringlight.evaluation.probabilities import reliability
 from ringlight.evaluation.rates import rate_interval
 from ringlight.evaluation.reject import reject_curve
 from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
-from ringlight.training.rules import Decided, Rules, line_of, truth_matrix, truth_of
+from ringlight.training.rules import Rules, Ruling, line_of, truth_matrix, truth_of
 from ringlight.types import Prediction
 
 PLANT_RATES = ("escape_rate", "overkill_rate")
@@ -32,7 +32,7 @@ PLANT_RATES = ("escape_rate", "overkill_rate")
 class Assessment:
     """The numbers of a verdict: `test` and `sections` are what `results.json` holds under `test` and beside it."""
 
-    decided: Decided
+    decided: Ruling
     metrics: Metrics
     intervals: Intervals
     test: dict[str, Any]
@@ -122,7 +122,7 @@ def _reject(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], l
     return {**curve, "limit": limit, "reached": reached}
 
 
-def _calibration(raw: Prediction, decided: Decided, rules: Rules) -> dict[str, Any]:
+def _calibration(raw: Prediction, decided: Ruling, rules: Rules) -> dict[str, Any]:
     """Return the calibration with the reliability of the judged part before and after it."""
     found = {} if rules.calibration is None else rules.calibration.to_dict()
     diagrams = {
@@ -133,7 +133,7 @@ def _calibration(raw: Prediction, decided: Decided, rules: Rules) -> dict[str, A
 
 
 def _point(
-    point: OperatingPoint, decided: Decided, truth: npt.NDArray[np.bool_], rules: Rules, settings: EvaluationConfig,
+    point: OperatingPoint, decided: Ruling, truth: npt.NDArray[np.bool_], rules: Rules, settings: EvaluationConfig,
     groups: Sequence[str] | None, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Return an operating point with what it reaches on the judged part."""

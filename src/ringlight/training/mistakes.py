@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ringlight.data.preprocess import read_image
-from ringlight.training.rules import Decided, truth_matrix
+from ringlight.training.rules import Ruling, truth_matrix
 from ringlight.types import Dataset
 
 LONGEST_SIDE = 960
@@ -31,7 +31,7 @@ class Mistake:
     why: str
 
 
-def worst_mistakes(decided: Decided, count: int) -> list[Mistake]:
+def worst_mistakes(decided: Ruling, count: int) -> list[Mistake]:
     """Return the `count` most confident mistakes, the classes taking turns, surest first within each class.
 
     Multi-class: a record given the wrong class; it belongs to the class it was given, and is as sure as that class's
@@ -61,7 +61,7 @@ def worst_mistakes(decided: Decided, count: int) -> list[Mistake]:
     return chosen[:count]
 
 
-def mistake_rows(mistakes: list[Mistake], decided: Decided, data: Dataset) -> list[dict[str, Any]]:
+def mistake_rows(mistakes: list[Mistake], decided: Ruling, data: Dataset) -> list[dict[str, Any]]:
     """Describe mistakes for the results: id, group, truth, decision, score, what was wrong, and the picture's name."""
     truth, names = truth_matrix(decided.prediction), decided.prediction.classes
     return [

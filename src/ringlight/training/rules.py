@@ -29,7 +29,7 @@ LINE = ("prevalence", "escape_cost", "overkill_cost")
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class Ruling:
     """A prediction under rules: `probabilities` (N, K) after calibration, `decisions` (N, K), one-hot when multi-class.
 
     `prediction` holds the calibrated logits.
@@ -85,11 +85,11 @@ class Rules:
     reject_threshold: float | None = None
     notes: tuple[str, ...] = ()
 
-    def decide(self, prediction: Prediction) -> Decided:
+    def decide(self, prediction: Prediction) -> Ruling:
         """Calibrate raw scores and decide by the active point."""
         calibrated = self.calibrated(prediction)
         probabilities = calibrated.probabilities
-        return Decided(calibrated, probabilities, self.active.decide(probabilities))
+        return Ruling(calibrated, probabilities, self.active.decide(probabilities))
 
     def calibrated(self, prediction: Prediction) -> Prediction:
         """Return the prediction with calibrated logits; as it is where no calibration was accepted."""

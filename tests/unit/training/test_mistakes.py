@@ -12,24 +12,24 @@ import numpy as np
 from PIL import Image
 
 from ringlight.training.mistakes import LONGEST_SIDE, Mistake, mistake_pictures, mistake_rows, worst_mistakes
-from ringlight.training.rules import Decided
+from ringlight.training.rules import Ruling
 from ringlight.types import Dataset, Prediction, Record
 
 CLASSES = ("a", "b", "c")
 
 
-def single(truth: Sequence[int], probabilities: Sequence[Sequence[float]]) -> Decided:
+def single(truth: Sequence[int], probabilities: Sequence[Sequence[float]]) -> Ruling:
     scores = np.asarray(probabilities)
     ids = [f"r{row}" for row in range(len(truth))]
     prediction = Prediction(ids, np.log(scores).astype(np.float32), CLASSES, "multiclass", np.asarray(truth))
-    return Decided(prediction, scores, np.eye(3, dtype=bool)[scores.argmax(axis=1)])
+    return Ruling(prediction, scores, np.eye(3, dtype=bool)[scores.argmax(axis=1)])
 
 
-def several(truth: Sequence[Sequence[int]], probabilities: Sequence[Sequence[float]]) -> Decided:
+def several(truth: Sequence[Sequence[int]], probabilities: Sequence[Sequence[float]]) -> Ruling:
     scores = np.asarray(probabilities)
     ids = [f"r{row}" for row in range(len(truth))]
     prediction = Prediction(ids, np.zeros(scores.shape, np.float32), CLASSES, "multilabel", np.asarray(truth))
-    return Decided(prediction, scores, scores >= 0.5)
+    return Ruling(prediction, scores, scores >= 0.5)
 
 
 def test_the_surest_mistakes_come_first_and_classes_take_turns() -> None:
