@@ -15,7 +15,7 @@ from PIL import Image
 from ringlight.config.schema import EvaluationConfig
 from ringlight.runtime import environment
 from ringlight.training.judge import verdict_of
-from ringlight.training.pages import epoch_pictures, write_pages, write_report
+from ringlight.training.pages import epoch_pictures, write_pages, write_report, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import results
 from ringlight.training.rules import Rules
@@ -139,3 +139,14 @@ def test_captions_of_several_labels_tell_what_passes_the_threshold(
 def test_no_sample_pictures_when_none_are_wished(plan_of: PlanOf) -> None:
     plan = plan_of("training.num_sample_predictions=0")
     assert list(epoch_pictures(plan, guessed(plan, "val"))) == ["confusion"]
+
+
+def test_the_pairs_a_split_kept_together_are_drawn(plan_of: PlanOf, tile_folder: Path, tmp_path: Path) -> None:
+    """The report's data section had a place for the contact sheet, and no run ever filled it."""
+    write_sheet(plan_of(), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    (tile_folder / "dark" / "copy.png").write_bytes((tile_folder / "dark" / "dark_0.png").read_bytes())
+    write_sheet(plan_of(), tmp_path / "run")
+    assert (tmp_path / "run" / "figures" / "duplicates.png").is_file()
+    write_sheet(plan_of("split.groups=none", "split.allow_leak=true"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
