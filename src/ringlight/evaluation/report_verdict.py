@@ -44,9 +44,11 @@ def judged_size(results: Mapping[str, Any]) -> str:
     """Return how much was judged: records, and the parts they come from."""
     part = results["judged_part"]
     card = results["split"]["parts"].get(part, {})
-    records = counted(int(results["test"].get("num_records") or card.get("num_records") or 0), "record")
+    number = int(results["test"].get("num_records") or card.get("num_records") or 0)
     groups = results["test"].get("num_groups") or card.get("num_groups")
-    return records if groups is None else f"{records} of {counted(int(groups), 'part')}"
+    if groups is None or int(groups) == number:
+        return counted(number, "record" if groups is None else "part")
+    return f"{counted(number, 'record')} of {counted(int(groups), 'part')}"
 
 
 def _judged(results: Mapping[str, Any]) -> Iterator[Sentence]:

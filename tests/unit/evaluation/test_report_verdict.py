@@ -150,6 +150,12 @@ def test_escapes_refused_points_and_calibration_are_told(results: dict[str, Any]
     assert "calibrated" not in verdict(results)[-1].text
 
 
+def test_parts_of_one_record_each_are_counted_once(results: dict[str, Any]) -> None:
+    """The demo was judged `on 91 records of 91 parts`."""
+    results["test"]["num_groups"] = results["test"]["num_records"]
+    assert "on 429 parts of the test data." in verdict(results)[0].text
+
+
 def test_a_run_in_which_no_class_has_an_example_has_a_verdict(results: dict[str, Any]) -> None:
     for row in results["test"]["per_class"].values():
         row |= {"support": 0, "support_groups": 0}
