@@ -10,7 +10,7 @@ tiles with the same edges, at 0.35: below the threshold that the background now 
 has looked at counts as false.
 
 NEU: `patches_101` and `patches_105` are byte-identical. Most other pairs that agree are overlapping cut-outs of one
-surface: the same defect at another place in the picture, often at another exposure, 67 to 90 % of the frame in common.
+surface: the same defect at another place in the picture, often at another exposure, 66 to 90 % of the frame in common.
 The 24 weakest were looked at side by side, moved onto each other: 23 show the same defect, one (`inclusion_283`,
 `inclusion_288`) is doubtful. Below 90 % they are counted in a note and not linked (`split.min_overlap`); both shares
 are printed.
@@ -36,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from _data import peak_memory, real_data
+from ringlight.data.aligned import alignments
 from ringlight.data.content import parallel
 from ringlight.data.duplicates import duplicate_sheet, near_duplicate_windows, near_duplicates, score_pairs
 from ringlight.data.fingerprints import fingerprints
@@ -145,6 +146,22 @@ def hash_pairs(paths: list[str]) -> npt.NDArray[np.int64]:
     return np.concatenate(pairs)
 
 
+def print_shared_frames(uris: list[str], name: str) -> None:
+    """Print how much of the frame the pairs share that agree at either scale, before any is taken out for it."""
+    shared: dict[tuple[int, int], float] = {}
+    for thumbs in fingerprints(uris, name=name).scales.values():
+        pairs, similarities, threshold = score_pairs(thumbs, None, None)
+        kept = pairs[similarities >= threshold]
+        for (a, b), share in zip(kept.tolist(), alignments(thumbs, thumbs, kept)[:, 1].tolist(), strict=True):
+            shared[(a, b)] = max(share, shared.get((a, b), 0.0))
+    shares = np.array(list(shared.values()))
+    low, tenth, middle = np.quantile(shares, [0.0, 0.1, 0.5])
+    print(
+        f"  share of the frame in common, {len(shares)} pairs: least {low:.2f}, a tenth below {tenth:.2f}, median "
+        f"{middle:.2f}; {(shares < 0.9).sum()} pairs below 0.90, of which the greatest {shares[shares < 0.9].max():.2f}"
+    )
+
+
 def magnetic_tiles(sheets: Path | None) -> None:
     tiles = Tiles()
     uris = [str(uri) for uri in tiles.dataset.uris]
@@ -157,6 +174,7 @@ def magnetic_tiles(sheets: Path | None) -> None:
     found = near_duplicates(tiles.dataset)
     seconds = time.perf_counter() - start
     print_figures("chosen", tiles, rows_of(found))
+    print_shared_frames(uris, "magnetic tiles")
     print("  " + "; ".join(found.notes))
     start = time.perf_counter()
     hashed = hash_pairs(uris)
@@ -178,6 +196,8 @@ def neu(sheets: Path | None) -> None:
         f"NEU: {len(found.links)} links, {found.linked} of {len(dataset)} images linked "
         f"({found.linked / len(dataset):.1%}); patches_101 and patches_105 {'found' if twins else 'MISSED'}"
     )
+    print("  " + "; ".join(found.notes))
+    print_shared_frames([str(uri) for uri in dataset.uris], "NEU")
     every = near_duplicates(dataset, min_overlap=0.65)
     share = every.linked / len(dataset)
     print(

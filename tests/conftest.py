@@ -6,7 +6,7 @@ import os
 import shutil
 import tarfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,3 +141,14 @@ def dataset_of() -> Callable[..., Any]:
         return Dataset.from_records(records, names, task or ("multiclass" if multiclass else "multilabel"))
 
     return make
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Take back what the command line sets up: its console writes to this test's standard error, closed afterwards."""
+    from ringlight.runtime import LOGGER
+
+    handlers, level, propagate = list(LOGGER.handlers), LOGGER.level, LOGGER.propagate
+    yield
+    LOGGER.handlers[:], LOGGER.propagate = handlers, propagate
+    LOGGER.setLevel(level)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ringlight.runtime import LOGGER
 from ringlight.services import runs
 from ringlight.services.runs import Run
 
@@ -42,12 +41,8 @@ def small(shared_root: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _own_logging() -> Iterator[None]:
-    """Take back what `main` sets up: its console writes to this test's standard error, which is closed afterwards."""
-    handlers, level, propagate = list(LOGGER.handlers), LOGGER.level, LOGGER.propagate
-    yield
-    LOGGER.handlers[:], LOGGER.propagate = handlers, propagate
-    LOGGER.setLevel(level)
+def _own_logging(own_logging: None) -> None:
+    """Every test here may run the command line."""
 
 
 @pytest.fixture

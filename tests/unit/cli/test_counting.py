@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -16,12 +16,8 @@ def test_without_a_terminal_there_is_nothing_to_call(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "")
 
 
-def test_every_kind_of_work_has_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True  # type: ignore[method-assign]
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+def test_every_kind_of_work_has_its_bar(open_terminal: Callable[[], io.StringIO]) -> None:
+    terminal = open_terminal()
     with counting() as count:
         assert count is not None
         count("near-duplicates", 3, 15)

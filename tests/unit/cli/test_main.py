@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,18 +19,13 @@ from ringlight.runtime import LOGGER
 from ringlight.services import runs
 
 Ends = Callable[[BaseException], None]
-COMMANDS: list[list[str]] = [[], ["demo"], ["train"], ["predict"], ["compare"], ["doctor"], ["data"]]
+COMMANDS: list[list[str]] = [[], ["demo"], ["train"], ["predict"], ["evaluate"], ["compare"], ["doctor"], ["data"]]
 COMMANDS += [["data", name] for name in ("stats", "check", "split", "preview")]
 
 
 @pytest.fixture(autouse=True)
-def _own_logging() -> Iterator[None]:
-    """The command line configures the process; give it back as it was."""
-    handlers, level, propagate = list(LOGGER.handlers), LOGGER.level, LOGGER.propagate
-    yield
-    LOGGER.handlers[:] = handlers
-    LOGGER.setLevel(level)
-    LOGGER.propagate = propagate
+def _own_logging(own_logging: None) -> None:
+    """Every test here may run the command line."""
 
 
 @pytest.fixture

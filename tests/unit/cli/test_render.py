@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import math
-import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -102,13 +102,9 @@ def test_no_bar_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_terminal_gets_a_bar_and_log_lines_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_bar_and_log_lines_stay_whole(open_terminal: Callable[[], io.StringIO]) -> None:
     """Log lines once tore the bar apart: they were written past it."""
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True  # type: ignore[method-assign]
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    terminal = open_terminal()
     before = list(LOGGER.handlers)
     configure_logging()
     try:

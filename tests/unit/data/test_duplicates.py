@@ -113,7 +113,7 @@ def test_bursts_of_shifted_exposures_are_grouped_and_unrelated_parts_are_not(tmp
 
 
 def test_neighbouring_cut_outs_of_one_surface_are_counted_and_linked_on_demand(tmp_path):
-    """NEU holds 53 pairs that share 67 to 90 % of their frame; no pair of an exposure burst shares so little."""
+    """NEU holds 53 pairs that share 66 to 90 % of their frame; no pair of an exposure burst shares so little."""
     paths = [save(tmp_path / f"{seed:02d}.png", texture(seed, 100, 100)) for seed in range(70)]
     wide = texture(99, 100, 116)
     paths += [save(tmp_path / "left.png", wide[:, :100]), save(tmp_path / "right.png", wide[:, 16:])]

@@ -61,7 +61,7 @@ def test_multilabel_rules_take_every_class_at_or_above_its_threshold() -> None:
     assert OperatingPoint.default("multilabel", CLASSES).decide(scores).tolist() == [[True, False, True], [False] * 3]
     each = make("each", (0.1, 0.5, 0.9), "multilabel")
     assert each.decide(scores).tolist() == [[True, False, True], [True, False, False]]
-    assert OperatingPoint.default("multilabel", CLASSES, threshold=0.95).decide(scores).any() == False  # noqa: E712
+    assert not OperatingPoint.default("multilabel", CLASSES, threshold=0.95).decide(scores).any()
 
 
 def test_scores_of_another_model_are_refused() -> None:

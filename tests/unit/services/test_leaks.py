@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 from ringlight.cli.main import main
 from ringlight.errors import DataError, SplitError
 from ringlight.models import weights
-from ringlight.runtime import LOGGER
 from ringlight.services import leaks
 from ringlight.services.datasets import OpenedData, open_data
 from ringlight.services.leaks import check_leaks
@@ -30,13 +29,8 @@ def _without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_logging() -> Iterator[None]:
-    """The command line configures the process; give it back as it was."""
-    handlers, level, propagate = list(LOGGER.handlers), LOGGER.level, LOGGER.propagate
-    yield
-    LOGGER.handlers[:] = handlers
-    LOGGER.setLevel(level)
-    LOGGER.propagate = propagate
+def _own_logging(own_logging: None) -> None:
+    """Every test here may run the command line."""
 
 
 @pytest.fixture
