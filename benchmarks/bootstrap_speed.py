@@ -76,12 +76,12 @@ def measure() -> None:
         targets, scores = prediction(task)
         for told, given in (("records", None), ("2,000 groups", groups)):
             started = time.perf_counter()
-            metric_intervals(targets, scores, NAMES, task, groups=given, num_resamples=RESAMPLES)  # type: ignore[arg-type]
+            metric_intervals(targets, scores, NAMES, task, groups=given, num_resamples=RESAMPLES)
             ours = time.perf_counter() - started
             loop = loop_seconds(targets, scores, task) * RESAMPLES
             print(f"{task:10} {told:12}  {ours:5.1f} s   the obvious loop {loop:6.0f} s   {loop / ours:4.0f} times")
         started = time.perf_counter()
-        paired_intervals(targets, scores, prediction(task, seed=1)[1], NAMES, task, num_resamples=RESAMPLES)  # type: ignore[arg-type]
+        paired_intervals(targets, scores, prediction(task, seed=1)[1], NAMES, task, num_resamples=RESAMPLES)
         print(f"{task:10} two runs, paired differences: {time.perf_counter() - started:.1f} s")
 
 

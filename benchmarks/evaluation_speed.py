@@ -48,7 +48,7 @@ def made(records: int, classes: int, task: str) -> Data:
 def ringlight_scores(data: Data, task: str) -> Scores:
     from ringlight.evaluation.metrics import classification_metrics, flatten
 
-    return flatten(classification_metrics(*data, task))  # type: ignore[arg-type]
+    return flatten(classification_metrics(*data, task))
 
 
 def scikit_scores(data: Data, task: str) -> Scores:
