@@ -46,7 +46,8 @@ class RealData:
         if not target.is_dir():
             unfinished = self.cache / f".{name}-{uuid.uuid4().hex}"
             with tarfile.open(archive) as bundle:
-                bundle.extractall(unfinished, filter="data")
+                # Python before 3.11.4 (Debian 12 has 3.11.2) knows no filter.
+                bundle.extractall(unfinished, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
             try:
                 unfinished.rename(target)
             except OSError:  # another process was quicker; its copy is the same
