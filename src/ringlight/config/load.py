@@ -21,7 +21,7 @@ from ringlight.config.faults import distinct, part_faults, schema_faults, unknow
 from ringlight.config.files import read_tree, to_yaml
 from ringlight.config.layers import Assignment, Tree, apply, lay, shorten_warmup
 from ringlight.config.overrides import of_file, of_overrides
-from ringlight.config.schema import PARTS, SCHEMA_VERSION, SECTIONS, Config
+from ringlight.config.schema import LATER, PARTS, SCHEMA_VERSION, SECTIONS, Config
 from ringlight.config.shipped import CONFIGS, describe_recipes, group_names, recipe_names
 from ringlight.errors import Problems, did_you_mean
 
@@ -68,7 +68,8 @@ def compose(
     """
     document = {} if file is None else read_tree(file)
     assignments, problems = _parse_all([overrides] if isinstance(overrides, str) else overrides)
-    complete = "schema_version" in document and all(isinstance(document.get(name), Mapping) for name in SECTIONS)
+    written = [name for name in SECTIONS if name not in LATER]
+    complete = "schema_version" in document and all(isinstance(document.get(name), Mapping) for name in written)
     recipe, assignments, fault = _pick_recipe(recipe, document, assignments, complete, file)
     file_layer, file_faults = of_file(document, str(file))
     override_layer, assignments, override_faults = of_overrides(assignments)

@@ -30,8 +30,8 @@ ringlight train severstal --config plant.yaml data.root=strips loss.gamma=1.5 au
 | `+section.key=value` | the same as without the plus |
 | `~section.key` | takes a key back: a typed key returns to its default, a part's parameter to the part's |
 
-- Where a section names a **part** (model, loss, optimizer, scheduler, data), the keys below belong to every part of the
-  family; a part's own parameters stand beside them (`loss.gamma`). Another part brings its own: with
+- Where a section names a **part** (model, head, data, sampler, loss, optimizer, scheduler), the keys below belong to
+  every part of the family; a part's own parameters stand beside them (`loss.gamma`). Another part brings its own: with
   `loss.name=bce_with_logits` the recipe's `alpha` and `gamma` are gone, and the values of the group file of that name,
   where there is one, are used.
 - A mapping merges into a mapping; `null` or `false` switches an augmentation off.
@@ -101,6 +101,8 @@ def _type(value: Mapping[str, Any]) -> str:
     if "const" in value:
         return f"`{value['const']}`"
     if value["type"] == "array":
+        if "items" in value:
+            return f"list of {_type(value['items'])}"
         return "[" + ", ".join("integer" for _ in value["prefixItems"]) + "]"
     if value["type"] == "string":
         return "path" if value.get("format") == "path" else "text"

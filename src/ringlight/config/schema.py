@@ -1,111 +1,36 @@
 """The typed tree of a run's configuration. Its descriptions feed the reference page, its JSON schema feeds forms.
 
-Sections that name a part (:class:`Part`: model, loss, optimizer, scheduler, data) hold the fields every part of that
-family shares, and beside them the part's own parameters, which the catalogue of the family checks. Every other section
-refuses keys that it does not know.
+Sections that name a part are in :mod:`ringlight.config.parts`. Every other section refuses keys that it does not know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 from ringlight.config.fields import Device, FileName, Location, Real, Toggle, Whole, Word, as_text
+from ringlight.config.parts import (
+    DataConfig,
+    HeadConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Part,
+    SamplerConfig,
+    SchedulerConfig,
+    Section,
+)
 
 SCHEMA_VERSION: Final = 1
 """The layout this module describes; written into every `config.yaml`."""
 
-Side = Annotated[Whole, Field(ge=16, le=16384)]
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(as_text)]
 Strategy = Literal[
     "stratified_70_15_15", "stratified_80_10_10", "stratified_80_20", "time_70_15_15", "leave_one_group_out",
     "predefined",
 ]  # fmt: skip
-
-
-class Section(BaseModel):
-    """A group of keys; unknown ones are refused, numbers are finite, values cannot be changed in place."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class Part(Section):
-    """A section that names a part of a catalogue; keys beside the typed ones are the part's own parameters."""
-
-    model_config = ConfigDict(extra="allow")
-    name_key: ClassVar[str] = "name"
-
-    def params(self) -> dict[str, Any]:
-        """Return the part's own parameters: the keys that are not fields of every part."""
-        return dict(self.model_extra or {})
-
-
-class ModelConfig(Part):
-    """The network. Its own parameters (`cbam_stages`, ...) depend on the name."""
-
-    name: Word = Field("resnet18", description="the model: one of Ringlight's own or any timm classifier by its name")
-    num_classes: Annotated[Whole, Field(ge=1)] | None = Field(
-        None, description="number of classes; null takes it from the data, a number must agree with the data"
-    )
-    in_chans: Literal[1, 3] = Field(3, description="image channels: 3 (colour; gray images are repeated) or 1 (gray)")
-    drop_rate: Real = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
-    pretrained: Literal["auto"] | StrictBool = Field(
-        "auto",
-        description="start from trained weights: auto takes what is at hand and says so, true stops when none is",
-    )
-
-
-class LossConfig(Part):
-    """The loss. Its own parameters (`alpha`, `gamma`, `reduction`, ...) depend on the name."""
-
-    name: Word = Field("cross_entropy", description="the loss")
-
-
-class OptimizerConfig(Part):
-    """The optimiser. Its own parameters (`momentum`, `betas`, ...) depend on the name."""
-
-    name: Word = Field("adamw", description="the optimiser")
-    lr: Real = Field(0.001, gt=0, description="learning rate at its peak")
-    weight_decay: Real = Field(0.0001, ge=0, description="weight decay; biases and normalisation are exempt")
-
-
-class SchedulerConfig(Part):
-    """The learning rate's course. Its own parameters (`min_lr`, ...) depend on the name."""
-
-    name: Word = Field("warmup_cosine", description="the schedule")
-    warmup_epochs: Real = Field(
-        0.0,
-        ge=0,
-        description="epochs (also a fraction) over which the learning rate rises to its peak; a recipe's shrinks in "
-        "proportion when the run is made shorter than twice the warm-up",
-    )
-
-
-class DataConfig(Part):
-    """Where the records come from and how they reach the model. Its own parameters depend on the source."""
-
-    name_key: ClassVar[str] = "source"
-
-    source: Word = Field("folder", description="the format of the data set")
-    root: Location | None = Field(None, description="folder or file the source reads; relative to where you stand")
-    task: Literal["multiclass", "multilabel"] | None = Field(
-        None, description="one label per record or any number; null lets the source say"
-    )
-    image_size: Side | tuple[Side, Side] | None = Field(
-        None, description="side in pixels or [height, width] given to the model; null keeps the full size"
-    )
-    resize_mode: Literal["resize", "letterbox"] = Field(
-        "resize", description="how image_size is reached: stretch, or keep the proportions and pad"
-    )
-    batch_size: Whole = Field(32, ge=1, description="records per step")
-    num_workers: Annotated[Whole, Field(ge=0, le=256)] | Literal["auto"] = Field(
-        "auto", description="processes that read images; 0 reads in the main process, auto looks at the cores"
-    )
-    min_samples_per_class: Whole = Field(
-        2, ge=1, description="a class with fewer records is reported by the data check"
-    )
 
 
 class SplitConfig(Section):
@@ -146,9 +71,40 @@ class SplitConfig(Section):
     file: Location | None = Field(None, description="a saved split to read back; its test set stays the test set")
 
 
+ImbalanceMethod = Literal[
+    "none", "auto", "class_weights", "effective_number", "balanced_softmax", "logit_adjustment", "post_hoc", "ldam_drw",
+    "focal", "asymmetric", "stratified_batches", "balanced_batches", "class_balanced", "square_root", "progressive",
+    "crt",
+]  # fmt: skip
+
+
+class ImbalanceConfig(Section):
+    """What is done about classes that are rare: one setting, which chooses loss, sampler or what follows training."""
+
+    method: ImbalanceMethod = Field(
+        "none",
+        description="none leaves loss and sampler as they are set; auto tries a short list on the training records "
+        "(grouped folds, frozen features) and leaves plain cross-entropy only for a gain that can be shown",
+    )
+    candidates: tuple[ImbalanceMethod, ...] | None = Field(
+        None, description="auto: what is tried beside plain cross-entropy; null is the short list"
+    )
+    tau: Real = Field(
+        1.0, gt=0, le=4, description="logit_adjustment and post_hoc: how far the prior is taken out; 1 is all of it"
+    )
+
+
 class TrainingConfig(Section):
     """How long, on what and how carefully the model is trained."""
 
+    mode: Literal["finetune", "frozen", "head_then_finetune"] = Field(
+        "finetune",
+        description="train the whole model; fit a head to features of the frozen backbone, in seconds; or the head "
+        "first and then the whole",
+    )
+    frozen_views: Whole = Field(
+        0, ge=0, le=100, description="frozen: augmented views of each training image beside the plain one"
+    )
     num_epochs: Whole = Field(50, ge=1, description="passes over the training records, at most")
     early_stopping_patience: Annotated[Whole, Field(ge=1)] | None = Field(
         15, description="stop after so many epochs without improvement and restore the best weights; null never stops"
@@ -159,7 +115,17 @@ class TrainingConfig(Section):
         None, description="largest norm of the gradient; null does not clip"
     )
     accumulate_steps: Whole = Field(1, ge=1, description="batches whose gradients are added up before each update")
-    precision: Precision = Field("auto", description="number format of the training: auto is bf16 on GPUs that have it")
+    precision: Precision = Field(
+        "auto",
+        description="number format of the training: auto is bf16 on GPUs that have it; on a CPU a few timed steps "
+        "choose, where the run is long enough to earn them back",
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="how pictures lie in memory; auto is timed together with precision"
+    )
+    compile: Literal["auto"] | StrictBool = Field(
+        False, description="compile the model with torch.compile; falls back with a message; auto is timed, too"
+    )
     ema_decay: Annotated[Real, Field(gt=0, lt=1)] | None = Field(
         None, description="judge a moving average of the weights with this decay (0.999); null judges the weights"
     )
@@ -251,10 +217,14 @@ class Config(Section):
     augmentation: dict[str, Toggle] = Field(
         default_factory=dict,
         description="name of an augmentation: null or false (off), true (on), a number (its probability) or its "
-        "parameters; training images only",
+        "parameters; training images only. per_class_factor: {CLASS: n} shows the records of a class n times an epoch, "
+        "each time through the pipeline of heavy",
     )
     model: ModelConfig = ModelConfig()
+    head: HeadConfig = HeadConfig()
     loss: LossConfig = LossConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    imbalance: ImbalanceConfig = ImbalanceConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     training: TrainingConfig = TrainingConfig()
@@ -281,7 +251,10 @@ SECTIONS: dict[str, type[Section] | None] = {
     "split": SplitConfig,
     "augmentation": None,  # a mapping whose keys are the catalogue's names
     "model": ModelConfig,
+    "head": HeadConfig,
     "loss": LossConfig,
+    "sampler": SamplerConfig,
+    "imbalance": ImbalanceConfig,
     "optimizer": OptimizerConfig,
     "scheduler": SchedulerConfig,
     "training": TrainingConfig,
@@ -290,6 +263,9 @@ SECTIONS: dict[str, type[Section] | None] = {
     "weights": WeightsConfig,
 }
 """Every section with its fields."""
+
+LATER: Final = ("head", "sampler", "imbalance")
+"""Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""
 
 PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}
 """The sections that name a part."""

@@ -46,8 +46,9 @@ def lines(overrides, recipe="severstal", **options):
         (
             "training.cbam=1",
             "training.cbam: expected a key of training, got unknown key `training.cbam`; choose from: "
-            "accumulate_steps, confusion_every_n_epochs, device, early_stopping_min_delta, early_stopping_patience, "
-            "ema_decay, gradient_clip_norm, monitor, num_epochs, num_sample_predictions, num_threads, precision",
+            "accumulate_steps, compile, confusion_every_n_epochs, device, early_stopping_min_delta, "
+            "early_stopping_patience, ema_decay, frozen_views, gradient_clip_norm, memory_format, mode, monitor, ... "
+            "(16 in all)",
         ),
         (
             "experiment.batch_size=4",
