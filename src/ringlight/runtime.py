@@ -56,10 +56,14 @@ def new_run_folder(workspace: Path, recipe: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """The device a run uses (`cpu`, `cuda:0`) and why, for the log and the manifest."""
+    """The device a run uses (`cpu`, `cuda:0`) and why, for the log and the manifest.
+
+    `asked` says that the user named it: then nothing else will do.
+    """
 
     device: str
     reason: str
+    asked: bool = False
 
     @property
     def kind(self) -> Literal["cpu", "cuda"]:
@@ -81,7 +85,7 @@ def choose_device(wish: str = "auto") -> DeviceChoice:
             return DeviceChoice("cuda:0", f"auto: found {torch.cuda.get_device_name(0)}")
         return DeviceChoice("cpu", "auto: no CUDA device found")
     if wish == "cpu":
-        return DeviceChoice("cpu", "asked for")
+        return DeviceChoice("cpu", "asked for", asked=True)
     index = int(wish.partition(":")[2] or 0) if wish.startswith("cuda") else -1
     if not 0 <= index < count:
         found = f"{count} CUDA device(s)" if count else "no CUDA device"
@@ -91,7 +95,7 @@ def choose_device(wish: str = "auto") -> DeviceChoice:
             where="training.device",
             fix="use training.device=auto",
         )
-    return DeviceChoice(f"cuda:{index}", "asked for")
+    return DeviceChoice(f"cuda:{index}", "asked for", asked=True)
 
 
 def choose_precision(wish: str, device: DeviceChoice) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +14,25 @@ from ringlight.errors import TrainingError
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.optim import Schedule
 from ringlight.runtime import seed_everything
+from ringlight.training.chunks import (
+    SetAsideGradients,
+    StepDowns,
+    backward_in_chunks,
+    forward_in_chunks,
+    out_of_memory,
+)
+from ringlight.training.device_input import DeviceInput
 from ringlight.types import Batch, Prediction, Task
+
+
+@runtime_checkable
+class Progressive(Protocol):
+    """A loss that changes in the course of a run (LDAM's deferred re-weighting)."""
+
+    def set_progress(self, epoch: int, num_epochs: int) -> None:
+        """Take note of how far the run is."""
+        ...
+
 
 LOSS_CHECK_EVERY = 50
 """Steps between two looks at the loss: each look waits for the device."""
@@ -25,6 +43,12 @@ class ClassificationTask(LightningModule):
 
     The global random state is set from (seed, epoch) when an epoch starts, so that dropout and its like continue after
     a restart as if nothing had happened.
+
+    A step that runs out of memory is repeated in chunks (:mod:`ringlight.training.chunks`). To be able to, the task
+    keeps the loss to itself and hands Lightning a 1 in its place: what comes back to :meth:`backward` is that 1 times
+    everything a loss is multiplied with. Lightning would keep the graph of a real loss alive, and with it the memory.
+
+    `device_input` turns batches of bytes into input, where the loader delivers such.
     """
 
     def __init__(
@@ -38,6 +62,7 @@ class ClassificationTask(LightningModule):
         optimizer: Callable[[nn.Module], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer], Schedule],
         monitor: str | None,
+        device_input: DeviceInput | None = None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -46,12 +71,18 @@ class ClassificationTask(LightningModule):
         self.task = task
         self.seed = seed
         self.monitor = monitor
+        self.device_input = device_input
         self._make_optimizer = optimizer
         self._make_schedule = schedule
         self._plateau: Any = None
         self._plateau_state: dict[str, Any] | None = None
         self._loss_sum: Tensor | None = None
         self._images = 0
+        self._batch: Batch | None = None
+        self._loss: Tensor | None = None
+        self._step = 0
+        self._memory = StepDowns()
+        self._scoring = StepDowns("validation")
         self._scores: list[tuple[Tensor, Tensor]] = []
         self.epoch_metrics: dict[str, float] = {}
         self.validation: Prediction | None = None
@@ -72,35 +103,116 @@ class ClassificationTask(LightningModule):
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of an epoch-wise schedule."""
+        """Keep the state of an epoch-wise schedule, and how much fits in memory."""
+        checkpoint["step_downs"] = self._memory.state()
         if self._plateau is not None:
             checkpoint["epoch_schedule"] = self._plateau.scheduler.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the state of an epoch-wise schedule until it is built."""
+        """Remember the state of an epoch-wise schedule until it is built, and how much fits in memory."""
+        if "step_downs" in checkpoint:  # a run that an older version began has none
+            self._memory.load(checkpoint["step_downs"])
         self._plateau_state = checkpoint.get("epoch_schedule")
 
     def on_train_epoch_start(self) -> None:
-        """Set the random state of this epoch and start its sums."""
+        """Set the random state of this epoch, start its sums, tell a loss that changes in the run how far it is."""
         seed_everything(self.seed, self.current_epoch)
+        if isinstance(self.criterion, Progressive):
+            self.criterion.set_progress(self.current_epoch, int(self.trainer.max_epochs or 1))
         self._loss_sum = torch.zeros((), device=self.device)
         self._images = 0
         self.epoch_metrics = {}
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002 - Lightning passes it
+        """Turn bytes into the model's input, augmented in training; a batch that is input already passes."""
+        if self.device_input is None:
+            return batch
+        return self.device_input(batch, epoch=self.current_epoch, training=self.trainer.training, device=self.device)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the batch's loss.
+        """Compute the batch's loss, unless it is known not to fit in memory, and return what stands in for it.
 
         Raises:
             TrainingError: the loss is NaN or infinite.
         """
-        loss: Tensor = self.criterion(self.module(batch["image"]), batch["target"])
-        detached = loss.detach()
-        if batch_idx % LOSS_CHECK_EVERY == 0 and not torch.isfinite(detached):
-            self._refuse_loss(float(detached))
-        size = len(batch["image"])
-        self._loss_sum = detached * size if self._loss_sum is None else self._loss_sum + detached * size
-        self._images += size
+        self._batch, self._loss, self._step = batch, None, batch_idx
+
+        def attempt() -> None:
+            self._loss = self._loss_of(batch["image"], batch["target"])
+
+        if self._memory.chunks(len(batch["image"])) == 1 and (reason := out_of_memory(attempt)) is not None:
+            self._lower(reason)
+        if self._loss is not None:
+            self._check(self._loss.detach())
+        return torch.ones((), device=self.device, requires_grad=True)
+
+    def _loss_of(self, images: Tensor, targets: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(self.module(images), targets)
         return loss
+
+    def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
+        """Add the step's gradient to the parameters; when memory runs out, again in chunks, until they fit.
+
+        `loss` is the 1 of :meth:`training_step`, scaled.
+
+        Raises:
+            TrainingError: one image alone does not fit, or the loss is NaN or infinite.
+        """
+        scale, batch, done = loss.detach(), self._batch, list[Tensor]()
+
+        def attempt() -> None:
+            done.append(self._whole(scale) if self._loss is not None else self._chunked(scale))
+
+        while not done:
+            held = SetAsideGradients(self.parameters())
+            reason = out_of_memory(attempt)
+            if reason is None:
+                held.add_up()
+            else:
+                held.put_back()
+                self._lower(reason)
+        size = 0 if batch is None else len(batch["image"])
+        self._loss_sum = done[0] * size if self._loss_sum is None else self._loss_sum + done[0] * size
+        self._images += size
+        self._batch = None
+
+    def _whole(self, scale: Tensor) -> Tensor:
+        """Go backward through the loss at hand and let go of it, whatever happens: its graph holds the memory."""
+        live, self._loss = self._loss, None
+        if live is None:
+            raise RuntimeError("backward was called without a training step")
+        detached = live.detach()
+        live.backward(gradient=scale.to(live.dtype))
+        return detached
+
+    def _chunked(self, scale: Tensor) -> Tensor:
+        if self._batch is None:
+            raise RuntimeError("backward was called without a training step")
+        images, targets = self._batch["image"], self._batch["target"]
+        loss = backward_in_chunks(
+            self._loss_of,
+            images,
+            targets,
+            chunks=self._memory.chunks(len(images)),
+            scale=scale,
+            context=self.trainer.precision_plugin.train_step_context,
+            reduction=getattr(self.criterion, "reduction", "mean"),
+        )
+        self._check(loss)
+        return loss
+
+    def _lower(self, reason: str) -> None:
+        if self._batch is not None:
+            self._memory.lower(len(self._batch["image"]), epoch=self.current_epoch, step=self._step, reason=reason)
+
+    @property
+    def step_downs(self) -> list[dict[str, int]]:
+        """When a step had to be divided for want of memory: `{"epoch", "step", "chunks"}`, in order; mostly none."""
+        return self._memory.events
+
+    def _check(self, loss: Tensor) -> None:
+        if self._step % LOSS_CHECK_EVERY == 0 and not torch.isfinite(loss):
+            self._refuse_loss(float(loss))
 
     def _refuse_loss(self, value: float) -> None:
         raise TrainingError(
@@ -114,9 +226,10 @@ class ClassificationTask(LightningModule):
         """Forget the scores of the last pass."""
         self._scores = []
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect raw scores and truth."""
-        logits = self.module(batch["image"])
+        images = batch["image"]
+        logits = forward_in_chunks(self.module, images, self._scoring, epoch=self.current_epoch, step=batch_idx)
         self._scores.append((logits.float(), batch["target"]))
 
     def on_validation_epoch_end(self) -> None:
