@@ -8,9 +8,9 @@ import pickle
 import numpy as np
 import pytest
 
-from ringlight.data import augmentations
+from ringlight.data import augmentations_cover, augmentations_geometry, augmentations_pixels
 from ringlight.data.augment import Augmenter, augmentation_problems
-from ringlight.data.augmentations import AUGMENTATIONS
+from ringlight.data.augmentations import AUGMENTATIONS, RESERVED
 from ringlight.types import Box
 
 NAMES = AUGMENTATIONS.names()
@@ -32,10 +32,15 @@ def test_nothing_public_is_missing_from_the_catalogue() -> None:
     """A part that nobody listed cannot be configured."""
     public = {
         part
-        for name, part in vars(augmentations).items()
-        if inspect.isclass(part) and part.__module__ == augmentations.__name__ and name != "Augmentation"
+        for module in (augmentations_cover, augmentations_geometry, augmentations_pixels)
+        for part in vars(module).values()
+        if inspect.isclass(part) and part.__module__ == module.__name__
     }
     assert public == set(AUGMENTATIONS.parts.values())
+
+
+def test_no_augmentation_takes_the_name_of_a_key_with_another_meaning() -> None:
+    assert not set(NAMES) & set(RESERVED)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,7 +73,7 @@ def test_picture_keeps_its_shape_and_type(name: str, channels: int, height: int,
     original = image.copy()
     augmenter = Augmenter({name: ALWAYS}, seed=0)
     for epoch in range(4):
-        result = augmenter(image, epoch=epoch, record_id="a").image
+        result = augmenter(image, epoch=epoch, record_id="a", boxes=[]).image
         assert result.shape == image.shape
         assert result.dtype == np.uint8
         assert result.flags["C_CONTIGUOUS"]
@@ -79,19 +84,19 @@ def test_picture_keeps_its_shape_and_type(name: str, channels: int, height: int,
 def test_it_changes_a_color_picture_when_always_on_and_never_when_always_off(name: str) -> None:
     image = picture(3)
     always, never = (Augmenter({name: {"probability": share}}, seed=0) for share in (1.0, 0.0))
-    outcomes = [always(image, epoch=epoch, record_id="a").image for epoch in range(5)]
+    outcomes = [always(image, epoch=epoch, record_id="a", boxes=[]).image for epoch in range(5)]
     assert any(not np.array_equal(outcome, image) for outcome in outcomes)
     for epoch in range(5):
-        np.testing.assert_array_equal(never(image, epoch=epoch, record_id="a").image, image)
+        np.testing.assert_array_equal(never(image, epoch=epoch, record_id="a", boxes=[]).image, image)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outcome_depends_on_seed_epoch_and_id_alone(name: str) -> None:
     image = picture(3)
     augmenter = Augmenter({name: ALWAYS}, seed=3)
-    forward = [augmenter(image, epoch=epoch, record_id="a").image for epoch in range(4)]
+    forward = [augmenter(image, epoch=epoch, record_id="a", boxes=[]).image for epoch in range(4)]
     twin = pickle.loads(pickle.dumps(augmenter))
-    backward = [twin(image, epoch=epoch, record_id="a").image for epoch in reversed(range(4))]
+    backward = [twin(image, epoch=epoch, record_id="a", boxes=[]).image for epoch in reversed(range(4))]
     for one, other in zip(forward, reversed(backward), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -117,6 +122,27 @@ def test_boxes_and_mask_follow_the_defect(name: str, channels: int) -> None:
         assert box["y_min"] <= rows.min() + 1
         assert box["x_max"] >= columns.max()
         assert box["y_max"] >= rows.max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_of_a_record_within_an_epoch_differ(name: str) -> None:
+    """A record that is shown twenty times an epoch is augmented twenty ways (a flip has only two)."""
+    augmenter = Augmenter({name: 0.5}, seed=0)
+    ids = ["a", *(f"a#{copy}" for copy in range(1, 20))]
+    outcomes = {augmenter(picture(3), epoch=0, record_id=key, boxes=[]).image.tobytes() for key in ids}
+    assert len(outcomes) >= (2 if "flip" in name else 6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_defect_in_mask_alone_is_followed(name: str) -> None:
+    mask = np.zeros((32, 48), np.uint8)
+    mask[8:16, 20:32] = 3
+    augmenter = Augmenter({name: ALWAYS}, seed=1)
+    for epoch in range(4):
+        result = augmenter(picture(1), epoch=epoch, record_id="a", mask=mask)
+        assert result.mask is not None
+        assert set(np.unique(result.mask)) == {0, 3}
+        assert result.mask.shape == (32, 48)
 
 
 @pytest.mark.parametrize("name", NAMES)

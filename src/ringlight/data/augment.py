@@ -1,13 +1,10 @@
 """Augmentation: named parts, each on, off or tuned by its own configuration key; boxes and masks follow.
 
-    horizontal_flip: 0.5                        # a number is the probability
-    rotation: {degrees: 15, probability: 0.5}   # a mapping tunes the parameters
-    gaussian_blur: true                         # with its defaults
-    color_jitter: null                          # off, as is false
-
 What happens to a sample is a function of the seed, the epoch and the record's id, and of nothing else: not of the
-number of workers, not of where a run was resumed, and for each part not of which other parts are on. albumentations
-does the work and is imported nowhere else.
+number of workers, not of where a run was resumed, and for each part not of which other parts are on. Copies of a
+record within an epoch differ by their ids: `id`, `id#1`, `id#2` and so on. albumentations does the work and is imported
+nowhere else. How the section is written stands in :mod:`ringlight.data.augment_config`; the same parts for whole
+batches on a device are in :mod:`ringlight.data.augment_batch`.
 """
 
 from __future__ import annotations
@@ -24,10 +21,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ringlight.data.augment_config import (
+    Parts,
+    augmentation_needs,
+    augmentation_problems,
+    class_factors,
+    enabled_augmentations,
+    has_augmentation,
+    heavy_augmentations,
+    needs_boxes,
+)
 from ringlight.data.augmentations import AUGMENTATIONS
-from ringlight.errors import ConfigError, Problems, did_you_mean
-from ringlight.registry import Catalogue
-from ringlight.types import Box
+from ringlight.errors import ConfigError, Problems
+from ringlight.types import Box, Dataset
+
+__all__ = [
+    "Augmented",
+    "Augmenter",
+    "augmentation_needs",
+    "augmentation_problems",
+    "enabled_augmentations",
+    "has_augmentation",
+]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -39,66 +54,6 @@ def _albumentations() -> ModuleType:
     import albumentations
 
     return albumentations  # type: ignore[no-any-return]  # it ships no types
-
-
-def enabled_augmentations(config: Mapping[str, object]) -> dict[str, dict[str, Any]]:
-    """Return the parameters of every augmentation that is on, in the order of application.
-
-    Raises:
-        Problems: an unknown name or parameter, a wrong type or value; every mistake, a line each.
-
-    Examples:
-        >>> enabled_augmentations({"rotation": {"degrees": 5}, "vertical_flip": None, "horizontal_flip": 0.5})
-        {'horizontal_flip': {'probability': 0.5}, 'rotation': {'degrees': 5}}
-    """
-    lines = augmentation_problems(config)
-    if lines:
-        raise Problems(lines)
-    values = {name: config.get(name) for name in AUGMENTATIONS.names()}
-    return {name: _parameters(value) for name, value in values.items() if value is not None and value is not False}
-
-
-def augmentation_problems(config: Mapping[str, object]) -> list[str]:
-    """Return what is wrong with an augmentation section, one readable line each; empty when all is well.
-
-    Examples:
-        >>> augmentation_problems({"rotatoin": True})
-        ['augmentation.rotatoin: expected a known augmentation, got unknown key `rotatoin`; did you mean `rotation`?']
-    """
-    lines = []
-    names = AUGMENTATIONS.names()
-    for name, value in config.items():
-        if name not in names:
-            lines.append(
-                f"augmentation.{name}: expected a known augmentation, got unknown key `{name}`; "
-                f"{did_you_mean(str(name), names)}"
-            )
-        elif value is not None and not isinstance(value, bool | int | float | Mapping):
-            lines.append(
-                f"augmentation.{name}: expected true, false, a probability or a mapping of parameters, got {value!r}; "
-                "correct the value"
-            )
-        elif value is not None and value is not False:
-            lines += _part_problems(name, _parameters(value))
-    return lines
-
-
-def _parameters(value: object) -> dict[str, Any]:
-    if value is True:
-        return {}
-    return dict(value) if isinstance(value, Mapping) else {"probability": value}
-
-
-def _part_problems(name: str, parameters: dict[str, Any]) -> list[str]:
-    family = f"augmentation.{name}"  # so that the lines name the key in full
-    part = Catalogue(family, {name: AUGMENTATIONS.factory(name)})
-    lines = [line.replace(f"{family} `{name}`", f"augmentation `{name}`") for line in part.problems(name, parameters)]
-    if not lines:
-        try:
-            part.factory(name)(**parameters)
-        except ConfigError as error:
-            lines.append(str(error))
-    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +71,66 @@ class Augmenter:
     It is picklable, and an object of its own in every worker; it is not meant for several threads at once.
 
     Args:
-        config: name -> null, false, true, a probability, or a mapping of parameters.
+        config: name -> null, false, true, a probability, or a mapping of parameters; and the two keys
+            `per_class_factor` and `heavy`.
         seed: together with epoch and record id it determines what happens to a sample.
+        class_names: of the data; needed for :meth:`is_heavy` where `per_class_factor` names a class.
 
     Raises:
-        Problems: the section has mistakes; all of them, a line each.
+        Problems: the section has mistakes, or names a class that is not among `class_names`; all of them, a line each.
     """
 
-    def __init__(self, config: Mapping[str, object], *, seed: int) -> None:
+    def __init__(self, config: Mapping[str, object], *, seed: int, class_names: Sequence[str] = ()) -> None:
+        lines = augmentation_problems(config, class_names or None)
+        if lines:
+            raise Problems(lines)
         self.enabled = enabled_augmentations(config)
+        self.heavy = heavy_augmentations(config)
+        self.class_factors = class_factors(config)
+        self.class_names = tuple(class_names)
         self.seed = seed
-        self._compose: Any = None
+        self._composed: dict[tuple[str, ...], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # albumentations is imported by the worker that needs it, never by unpickling.
-        return {**self.__dict__, "_compose": None}
+        return {**self.__dict__, "_composed": {}}
+
+    def factors(self, dataset: Dataset) -> npt.NDArray[np.int64]:
+        """Return how often each record appears in an epoch, (N,): the largest factor of its labels, else 1.
+
+        Raises:
+            Problems: `per_class_factor` names a class that the data does not have.
+        """
+        by_class = self._by_class(dataset, absent=1)
+        return np.maximum(1, (dataset.label_matrix().astype(np.int64) * by_class).max(axis=1, initial=1))
+
+    def heavy_rows(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
+        """Return which records (N,) go through the heavy pipeline: those of a class that `per_class_factor` lists.
+
+        Raises:
+            Problems: see :meth:`factors`.
+        """
+        listed = self._by_class(dataset, absent=0) > 0
+        return np.asarray((dataset.label_matrix().astype(bool) & listed).any(axis=1))
+
+    def is_heavy(self, labels: Sequence[int]) -> bool:
+        """Whether a record with these class indices goes through the heavy pipeline.
+
+        Raises:
+            ConfigError: a factor is set and the augmenter was made without the class names.
+        """
+        if not self.class_factors:
+            return False
+        if not self.class_names:
+            where = "augmentation.per_class_factor"
+            raise ConfigError("the names of the classes", got="none", where=where, fix="pass class_names")
+        return any(self.class_names[label] in self.class_factors for label in labels)
+
+    def _by_class(self, dataset: Dataset, *, absent: int) -> npt.NDArray[np.int64]:
+        lines = augmentation_problems({"per_class_factor": self.class_factors}, dataset.classes)
+        if lines:
+            raise Problems(lines)
+        return np.array([self.class_factors.get(name, absent) for name in dataset.classes], np.int64)
 
     def __call__(
         self,
@@ -138,14 +138,23 @@ class Augmenter:
         *,
         epoch: int,
         record_id: str,
+        heavy: bool = False,
         boxes: Sequence[Box] | None = None,
         mask: Pixels | None = None,
     ) -> Augmented:
-        """Augment one sample: picture uint8 (H, W, C), boxes in its pixels, mask uint8 (H, W)."""
-        if not self.enabled:
+        """Augment one sample: picture uint8 (H, W, C), boxes in its pixels, mask uint8 (H, W).
+
+        Boxes and mask both None mean that nobody knows where the defects lie: what needs them is left out then. An
+        empty list of boxes means that there are none. With `heavy` the heavy pipeline is applied instead of the plain
+        one, if the section has one.
+        """
+        parts = self.heavy if heavy and self.heavy is not None else self.enabled
+        if boxes is None and mask is None:
+            parts = {name: given for name, given in parts.items() if not needs_boxes(name)}
+        if not parts:
             return Augmented(image, tuple(boxes or ()), mask)
-        compose = self._build()
-        for name, transform in zip(self.enabled, compose.transforms, strict=True):
+        compose = self._build(parts, heavy)
+        for name, transform in zip(parts, compose.transforms, strict=True):
             # A generator for each part. `Compose.set_random_seed` would start all of them from one number, and then a
             # sample is flipped both ways or not at all.
             entropy = _entropy(self.seed, epoch, record_id, name)
@@ -161,18 +170,19 @@ class Augmenter:
         kept = _to_boxes(result["bboxes"]) if moves_boxes else tuple(boxes or ())
         return Augmented(augmented, kept, result.get("mask"))
 
-    def _build(self) -> Any:
-        if self._compose is None:
+    def _build(self, chosen: Parts, heavy: bool) -> Any:
+        key = ("heavy" if heavy else "plain", *chosen)
+        if key not in self._composed:
             library = _albumentations()
-            parts = [AUGMENTATIONS.build(name, **given).transform(library) for name, given in self.enabled.items()]
+            parts = [AUGMENTATIONS.build(name, **given).transform(library) for name, given in chosen.items()]
             boxes = None
             if any("bboxes" in part.available_keys for part in parts):  # else it warns of boxes that nobody moves
                 # Less than a pixel is no box; without `clip` one that a rounding put beyond the edge is refused.
                 boxes = library.BboxParams(
                     "pascal_voc", min_width=1, min_height=1, clip=True, filter_invalid_bboxes=True
                 )
-            self._compose = library.Compose(parts, bbox_params=boxes)
-        return self._compose
+            self._composed[key] = library.Compose(parts, bbox_params=boxes)
+        return self._composed[key]
 
 
 def _entropy(seed: int, epoch: int, record_id: str, part: str) -> int:
