@@ -85,7 +85,7 @@ def main() -> None:
         reference = torchvision_pipeline()
         paths = [str(uri) for uri in strips.uris]
         steps: dict[str, Callable[[int, int], object]] = {
-            "ringlight": lambda turn, index: images[(turn, index)],
+            "ringlight": lambda turn, index: images[(turn, index, 0)],
             "torchvision v2": lambda _turn, index: reference(paths[index]),
         }
         for step in steps.values():

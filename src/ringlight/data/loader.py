@@ -1,11 +1,12 @@
-"""Batches for training: a torch data set of pictures, a sampler that knows the epoch, and the loader around them.
+"""Batches for training: a torch data set of pictures, and the loader around it and a sampler.
 
-The sampler yields (epoch, row) pairs. So a worker that lives through all epochs, or one that starts in the middle of a
-resumed run, knows all it needs, and the order of an epoch is a function of the seed and the epoch's number alone.
+The sampler (:mod:`ringlight.data.sampling`) yields (epoch, row, copy) keys. So a worker that lives through all epochs,
+or one that starts in the middle of a resumed run, knows all it needs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -16,11 +17,11 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from ringlight.data.augment import Augmenter
-from ringlight.data.preprocess import InputSpec, fit_size, read_image, to_tensor
-from ringlight.errors import DataError, RinglightError
+from ringlight.data.cache import PixelCache
+from ringlight.data.preprocess import InputSpec, Pixels, fit_size, read_image, to_tensor, to_tensors
+from ringlight.data.sampling import EpochSampler, Key
+from ringlight.errors import DataError, RinglightError, TrainingError
 from ringlight.types import Batch, Dataset
-
-Key = tuple[int, int]
 
 
 class ImageDataset(TorchDataset[Batch]):
@@ -32,12 +33,22 @@ class ImageDataset(TorchDataset[Batch]):
         dataset: records with a file each.
         spec: what the model expects.
         augmenter: for training; None leaves the pictures as they are.
+        cache: where pictures are read instead of their files: one of the whole data set or more, for the same `spec`.
+        raw: leave the normalisation to the device.
 
     Raises:
-        DataError: a record has no file.
+        DataError: a record has no file, or is not in the cache.
     """
 
-    def __init__(self, dataset: Dataset, spec: InputSpec, *, augmenter: Augmenter | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        spec: InputSpec,
+        *,
+        augmenter: Augmenter | None = None,
+        cache: PixelCache | None = None,
+        raw: bool = False,
+    ) -> None:
         if not dataset.has_content:
             row = dataset.uris.index(None)
             raise DataError(
@@ -49,6 +60,8 @@ class ImageDataset(TorchDataset[Batch]):
         self.dataset = dataset
         self.spec = spec
         self.augmenter = augmenter
+        self.cache = None if cache is None else cache.of(dataset, spec)
+        self.raw = raw
         # Arrow columns and one tensor, not a million Python objects, which every forked worker would copy one by one.
         self._ids = dataset.table.column("id").combine_chunks()
         self._uris = dataset.table.column("uri").combine_chunks()
@@ -59,87 +72,73 @@ class ImageDataset(TorchDataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Batch:
-        """Return one sample: image float32 (C, H, W), target a class index or (K,), index its row.
+        """Return one sample: image float32 (C, H, W), raw uint8 (H, W, C), target a class index or (K,), index its row.
 
         Raises:
             DataError: the file cannot be read.
         """
-        epoch, row = key
-        image = fit_size(read_image(self._uris[row].as_py(), in_chans=self.spec.in_chans), self.spec)
-        if self.augmenter is not None:
-            image = self.augmenter(image, epoch=epoch, record_id=self._ids[row].as_py()).image
-        return Batch(image=to_tensor(image, self.spec), target=self._targets[row], index=row)
+        row = key[1]
+        image = self._pixels(key)
+        ready = torch.from_numpy(image) if self.raw else to_tensor(image, self.spec)
+        return Batch(image=ready, target=self._targets[row], index=row)
 
-    def __getitems__(self, keys: Sequence[Key]) -> list[Batch] | RinglightError:
-        """Return the samples of a batch, or the error that stopped it: torch cannot carry ours out of a worker."""
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | RinglightError:
+        """Return a batch, or the error that stopped it: torch cannot carry ours out of a worker."""
         try:
-            return [self[key] for key in keys]
+            rows = [row for _, row, _ in keys]
+            if self.cache is not None and self.augmenter is None and self.cache.is_uniform:
+                pictures = self.cache.batch(rows)
+                images = torch.from_numpy(pictures) if self.raw else to_tensors(pictures, self.spec)
+            else:
+                images = self._stack([self[key]["image"] for key in keys], rows)
         except RinglightError as error:
             return error
+        index = torch.tensor(rows)
+        return Batch(image=images, target=self._targets[index], index=index)
 
-    def collate(self, samples: list[Batch] | RinglightError) -> Batch | RinglightError:
-        """Stack samples to a batch; pass an error on."""
-        if isinstance(samples, RinglightError):
-            return samples
-        images = [sample["image"] for sample in samples]
-        shapes = [tuple(image.shape[1:]) for image in images]
+    def _pixels(self, key: Key) -> Pixels:
+        """Return a picture as it goes to the normalisation."""
+        epoch, row, copy = key
+        if self.cache is not None:
+            image = self.cache.read(row)
+        else:
+            image = fit_size(read_image(self._uris[row].as_py(), in_chans=self.spec.in_chans), self.spec)
+        if self.augmenter is None:
+            return image
+        record_id = self._ids[row].as_py()
+        name = f"{record_id}#{copy}" if copy else record_id
+        return self.augmenter(image, epoch=epoch, record_id=name).image
+
+    def _stack(self, images: list[torch.Tensor], rows: Sequence[int]) -> torch.Tensor:
+        shapes = [tuple(image.shape[:2] if self.raw else image.shape[1:]) for image in images]
         other = next((position for position, shape in enumerate(shapes) if shape != shapes[0]), None)
         if other is not None:
-            first, odd = (self._ids[samples[position]["index"]].as_py() for position in (0, other))
-            return DataError(
+            first, odd = (self._ids[rows[position]].as_py() for position in (0, other))
+            raise DataError(
                 "pictures of one size in a batch",
                 got=f"{shapes[0][0]}x{shapes[0][1]} (`{first}`) and {shapes[other][0]}x{shapes[other][1]} (`{odd}`)",
                 where=self.dataset.name,
                 fix="set data.image_size, or data.batch_size=1",
             )
-        return Batch(
-            image=default_collate(images),  # in a worker straight into shared memory, which saves a copy
-            target=torch.stack([sample["target"] for sample in samples]),
-            index=torch.tensor([sample["index"] for sample in samples]),
-        )
-
-
-class EpochSampler(Sampler[Key]):
-    """Yields (epoch, row) for every row once.
-
-    Lightning calls :meth:`set_epoch` by itself before each epoch; a bare loop does it by hand.
-
-    Args:
-        n: number of rows.
-        seed: with the epoch's number it determines the order.
-        shuffle: False keeps the order of the rows.
-
-    Examples:
-        >>> list(EpochSampler(3, seed=0, shuffle=False))
-        [(0, 0), (0, 1), (0, 2)]
-    """
-
-    def __init__(self, n: int, *, seed: int, shuffle: bool) -> None:
-        self.n = n
-        self.seed = seed
-        self.shuffle = shuffle
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __iter__(self) -> Iterator[Key]:
-        epoch = self.epoch
-        order = np.arange(self.n)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
-        return ((epoch, row) for row in order.tolist())
+        stacked: torch.Tensor = default_collate(images)  # in a worker straight into shared memory, which saves a copy
+        return stacked
 
 
 class ImageLoader(DataLoader[Batch]):
-    """A torch loader that raises our one-line errors wherever they arose, also in a worker."""
+    """A torch loader that raises our one-line errors wherever they arose, also in a worker that was killed."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its private iterator class
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                dead = lost_worker(error)
+                if dead is None:
+                    raise
+                raise dead from None
             if isinstance(batch, RinglightError):
                 try:
                     raise batch
@@ -148,6 +147,31 @@ class ImageLoader(DataLoader[Batch]):
                     # comes, which takes their queues away first: each then waits out its five seconds.
                     del batch
             yield batch
+
+
+def lost_worker(error: RuntimeError) -> TrainingError | None:
+    """Return the one line for torch's error of a worker process that died; None for any other error.
+
+    torch raises it from a signal handler, so that it may come up in any line of the main process, not only while the
+    loader is asked for a batch.
+
+    Examples:
+        >>> print(lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")))
+        loader: expected worker processes that live to the end of the run, got one that died (process 7, signal Killed); \
+most likely the machine's memory ran out: lower data.num_workers (0 loads in the main process) or data.batch_size
+    """
+    message = str(error)
+    found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", message)
+    if found is None:
+        return None
+    signal = re.search(r"by signal: ([^.]+)\.", message)
+    return TrainingError(
+        "worker processes that live to the end of the run",
+        got=f"one that died (process {found[1].strip()}{f', signal {signal[1]}' if signal else ''})",
+        where="loader",
+        fix="most likely the machine's memory ran out: lower data.num_workers (0 loads in the main process) or "
+        "data.batch_size",
+    )
 
 
 def make_loader(
@@ -162,29 +186,56 @@ def make_loader(
     drop_last: bool = False,
     start_method: Literal["fork", "spawn", "forkserver"] | None = None,
     pin_memory: bool = False,
+    sampler: Sampler[Key] | None = None,
+    cache: PixelCache | None = None,
+    prefetch_factor: int | None = None,
+    raw: bool = False,
 ) -> ImageLoader:
     """Return a loader of :class:`~ringlight.types.Batch`; the batches do not depend on `num_workers` or `start_method`.
 
-    The global random state is neither used nor changed. `start_method` None takes the platform's way to start workers;
-    `pin_memory` speeds the way to a GPU up.
+    The global random state is neither used nor changed.
+
+    Args:
+        dataset: records with a file each.
+        spec: what the model expects.
+        batch_size: records in a batch; the last one has fewer.
+        seed: of the order, when there is no `sampler`.
+        shuffle: every epoch in another order, when there is no `sampler`.
+        augmenter: for training.
+        num_workers: processes that load; 0 loads in this one.
+        drop_last: leave an incomplete last batch out.
+        start_method: how workers start; None takes the platform's way.
+        pin_memory: speeds the way to a GPU up.
+        sampler: which records an epoch shows, and in which order.
+        cache: decoded pictures of this data set or of one that it is a part of; they are found by content.
+        prefetch_factor: batches each worker is ahead; None takes torch's 2. Without workers it has no meaning.
+        raw: yield `image` as uint8 (B, H, W, C), to be normalised on the device
+            (:func:`~ringlight.data.preprocess.normalise`), instead of float32 (B, C, H, W).
 
     Raises:
-        DataError: a record has no file. Iterating raises it for a file that cannot be read.
+        DataError: a record has no file, or is not in `cache`. Iterating raises it for a file that cannot be read, and
+            TrainingError when a worker dies.
     """
-    images = ImageDataset(dataset, spec, augmenter=augmenter)
+    images = ImageDataset(dataset, spec, augmenter=augmenter, cache=cache, raw=raw)
     return ImageLoader(
         images,
         batch_size=batch_size,
-        sampler=EpochSampler(len(images), seed=seed, shuffle=shuffle),
+        sampler=EpochSampler(len(images), seed=seed, shuffle=shuffle) if sampler is None else sampler,
         num_workers=num_workers,
-        collate_fn=images.collate,
+        collate_fn=_as_it_is,
         drop_last=drop_last,
         pin_memory=pin_memory,
         worker_init_fn=_one_thread,
         multiprocessing_context=start_method if num_workers else None,
         persistent_workers=num_workers > 0,
+        prefetch_factor=prefetch_factor if num_workers else None,
         generator=torch.Generator().manual_seed(seed),  # else the loader draws its workers' seeds from the global one
     )
+
+
+def _as_it_is(batch: Batch | RinglightError) -> Batch | RinglightError:
+    """`__getitems__` has made the batch already."""
+    return batch
 
 
 def _one_thread(_worker: int) -> None:

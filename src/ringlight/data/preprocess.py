@@ -7,6 +7,7 @@ an :class:`InputSpec`, which travels with the saved model.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -225,11 +226,58 @@ def _place(image: Pixels, fit: Fit, border: Sequence[int]) -> Pixels:
 def to_tensor(image: Pixels, spec: InputSpec) -> torch.Tensor:
     """Normalise a picture uint8 (H, W, C) to float32 (C, H, W): (value / 255 - mean) / std."""
     tensor = torch.empty((image.shape[2], *image.shape[:2]), dtype=torch.float32)
-    for plane, pixels, mean, std in zip(tensor.numpy(), cv2.split(image), spec.mean, spec.std, strict=True):
-        # 256 inputs make 256 outputs: a table is exact, and four times quicker than the arithmetic on every pixel.
-        table = ((np.arange(256, dtype=np.float64) / 255 - mean) / std).astype(np.float32)
-        cv2.LUT(pixels, table, dst=plane)
+    _look_up(image, _tables(spec), tensor.numpy())
     return tensor
+
+
+def to_tensors(images: Pixels, spec: InputSpec) -> torch.Tensor:
+    """Normalise pictures uint8 (B, H, W, C) to float32 (B, C, H, W), contiguous: each as :func:`to_tensor` does."""
+    count, height, width, channels = images.shape
+    tensor = torch.empty((count, channels, height, width), dtype=torch.float32)
+    tables = _tables(spec)
+    for image, planes in zip(images, tensor.numpy(), strict=True):
+        _look_up(image, tables, planes)
+    return tensor
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Return what each of the 256 values becomes, (C, 256): exact, and four times quicker than to reckon every pixel."""
+    values = np.arange(256, dtype=np.float64) / 255
+    rows = [((values - mean) / std).astype(np.float32) for mean, std in zip(spec.mean, spec.std, strict=True)]
+    return np.stack(rows)
+
+
+def _look_up(image: Pixels, tables: npt.NDArray[np.float32], planes: npt.NDArray[np.float32]) -> None:
+    for plane, pixels, table in zip(planes, cv2.split(image), tables, strict=True):
+        cv2.LUT(pixels, table, dst=plane)
+
+
+def normalise(images: torch.Tensor, spec: InputSpec, device: torch.device | str) -> torch.Tensor:
+    """Normalise pictures uint8 (B, H, W, C) on a device to float32 (B, C, H, W), in channels-last memory.
+
+    Each value is looked up, not reckoned, so that every device gives what :func:`to_tensor` gives, bit for bit.
+    """
+    count, height, width, channels = images.shape
+    device = torch.device(device)
+    if device.type == "cpu":
+        pixels = images.cpu().numpy().reshape(count * height, width, channels)
+        found = torch.from_numpy(np.asarray(cv2.LUT(pixels, np.ascontiguousarray(_tables(spec).T)[None])))
+    else:
+        found = _gathered(images.to(device, non_blocking=True), spec)
+    return found.reshape(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _gathered(images: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """Look pictures up where they are: each channel in its own 256 values."""
+    values, starts = _tables_on(spec, images.device)
+    return values.index_select(0, (images.to(torch.int32) + starts).flatten())
+
+
+@functools.lru_cache(maxsize=16)
+def _tables_on(spec: InputSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    starts = torch.arange(0, 256 * spec.in_chans, 256, dtype=torch.int32, device=device)
+    return torch.from_numpy(_tables(spec).ravel()).to(device), starts
 
 
 def prepare(source: Picture, spec: InputSpec) -> torch.Tensor:

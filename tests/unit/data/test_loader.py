@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from ringlight.data.augment import Augmenter
-from ringlight.data.loader import EpochSampler, ImageDataset, ImageLoader, make_loader
+from ringlight.data.loader import ImageDataset, ImageLoader, make_loader
 from ringlight.data.preprocess import InputSpec, prepare
+from ringlight.data.sampling import EpochSampler
 from ringlight.errors import DataError
 from ringlight.types import Dataset, Record
 
@@ -116,11 +117,11 @@ def test_sampler_yields_each_row_once_in_an_order_of_its_epoch() -> None:
     sampler = EpochSampler(50, seed=3, shuffle=True)
     first = list(sampler)
     assert list(sampler) == first
-    assert sorted(first) == [(0, row) for row in range(50)]
+    assert sorted(first) == [(0, row, 0) for row in range(50)]
     sampler.set_epoch(1)
     second = list(sampler)
-    assert {epoch for epoch, _ in second} == {1}
-    assert [row for _, row in second] != [row for _, row in first]
+    assert {epoch for epoch, _, _ in second} == {1}
+    assert [row for _, row, _ in second] != [row for _, row, _ in first]
     assert list(EpochSampler(50, seed=4, shuffle=True)) != first
     assert len(sampler) == 50
 
@@ -130,7 +131,7 @@ def test_an_iterator_keeps_the_epoch_it_began_with() -> None:
     running = iter(sampler)
     next(running)
     sampler.set_epoch(9)
-    assert list(running) == [(0, 1), (0, 2), (0, 3)]
+    assert list(running) == [(0, 1, 0), (0, 2, 0), (0, 3, 0)]
 
 
 def test_incomplete_last_batch_can_be_dropped(dataset: Dataset) -> None:
@@ -187,10 +188,10 @@ def test_augmenter_gets_the_record_id_not_the_row(dataset: Dataset) -> None:
     turned = dataset.take(list(reversed(range(10))))
     one, other = (ImageDataset(part, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7)) for part in (dataset, turned))
     for epoch, row in itertools.product((0, 1), range(10)):
-        assert torch.equal(one[(epoch, row)]["image"], other[(epoch, 9 - row)]["image"])
+        assert torch.equal(one[(epoch, row, 0)]["image"], other[(epoch, 9 - row, 0)]["image"])
 
 
 def test_dataset_is_picklable_for_workers_that_are_spawned(dataset: Dataset) -> None:
     images = ImageDataset(dataset, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7))
     copy = pickle.loads(pickle.dumps(images))
-    assert torch.equal(copy[(0, 1)]["image"], images[(0, 1)]["image"])
+    assert torch.equal(copy[(0, 1, 0)]["image"], images[(0, 1, 0)]["image"])
