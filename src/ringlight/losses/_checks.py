@@ -67,7 +67,9 @@ def check_list(values: Sequence[float], num_classes: int, *, key: str, high: flo
     return [check_number(value, key=key, low=0.0, high=high) for value in values]
 
 
-def check_counts(counts: Sequence[int] | None, num_classes: int, *, key: str, value: str) -> list[int]:
+def check_counts(
+    counts: Sequence[int] | None, num_classes: int, *, value: str, key: str = "name", fix: str = ""
+) -> list[int]:
     """Return the label counts of the training set, which `loss.<key>=<value>` is computed from.
 
     Raises:
@@ -78,9 +80,47 @@ def check_counts(counts: Sequence[int] | None, num_classes: int, *, key: str, va
             f"the training set's label count of each of {num_classes} classes for {value}",
             got="none" if counts is None else str(list(counts)),
             where=f"loss.{key}",
-            fix=f"pass class_counts=[...], or set loss.{key} to numbers",
+            fix="pass class_counts=[...]" + (f", or {fix}" if fix else ""),
         )
     return [int(count) for count in counts]
+
+
+def check_every_class(counts: Sequence[int], *, value: str, where: str, fix: str) -> None:
+    """Refuse counts in which a class has no training images: its weight, margin or log prior is infinite.
+
+    Raises:
+        ConfigError: a class has none.
+    """
+    if min(counts) == 0:
+        raise ConfigError(
+            f"training images of every class for {value}",
+            got=f"none of class {list(counts).index(0)} ({list(counts)})",
+            where=where,
+            fix=f"add images of it, or {fix}",
+        )
+
+
+def check_records(counts: Sequence[int], num_records: int | None, *, value: str, where: str, fix: str) -> int:
+    """Return the number of training records, of which each class must leave some out: it has negatives, too.
+
+    Raises:
+        ConfigError: the number is missing or smaller than a count, or a class is on every record.
+    """
+    if num_records is None or num_records < max(counts):
+        raise ConfigError(
+            f"the number of training records for {value}",
+            got="none" if num_records is None else f"{num_records} for label counts {list(counts)}",
+            where=where,
+            fix=f"pass num_records=N, or {fix}",
+        )
+    if num_records == max(counts):
+        raise ConfigError(
+            f"training records without each class for {value}",
+            got=f"class {list(counts).index(num_records)} on all {num_records}",
+            where=where,
+            fix=f"add records without it, or {fix}",
+        )
+    return num_records
 
 
 def check_shapes(logits_bk: Tensor, targets: Tensor, num_classes: int, *, indices: bool, scores: bool) -> None:

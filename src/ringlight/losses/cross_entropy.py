@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
-from ringlight.errors import ConfigError
 from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word, exact
+from ringlight.losses.class_weights import WEIGHTS, class_weights, negatives_per_positive
 from ringlight.types import Task
 
 Reduction = Literal["mean", "sum", "none"]
@@ -31,13 +31,17 @@ class BCEWithLogits(nn.Module):
     Args:
         num_classes: K.
         task: `multilabel` or `multiclass`.
-        class_counts: not used; every loss takes it.
-        pos_weight: w_c, how many times a positive counts: a number of 0 or more, a list (one a class), None for 1.
+        class_counts: positive labels of each class in the training set, for `balanced`.
+        num_records: training records, for `balanced` of a multi-label set (of a multi-class one they are the labels).
+        pos_weight: w_c, how many times a positive counts: a number of 0 or more, a list (one a class), None for 1, or
+            `balanced`: negatives / positives, so that both sides of a class weigh the same. Scores of rare classes then
+            come out far above their chance: a score of one half stands for the class's share of the training set.
         smoothing: s, 0 to 1: moves targets towards 1/2.
         reduction: `mean`, `sum` or `none` (B, K).
 
     Raises:
-        ConfigError: a number out of range, a list of another length.
+        ConfigError: a number out of range, a list of another length, `balanced` without counts or with a class that is
+            on no record or on every one.
 
     Examples:
         A sure hit and a coin toss: (0.0000 + 0.6931) / 2
@@ -47,6 +51,8 @@ class BCEWithLogits(nn.Module):
         0.3466
     """
 
+    name: ClassVar[str] = "bce_with_logits"
+    tasks: ClassVar[tuple[Task, ...]] = ("multilabel", "multiclass")
     pos_weight: Tensor | None
 
     def __init__(
@@ -54,20 +60,35 @@ class BCEWithLogits(nn.Module):
         num_classes: int,
         *,
         task: Task = "multilabel",
-        class_counts: Sequence[int] | None = None,  # noqa: ARG002 - the family's common signature
-        pos_weight: float | Sequence[float] | None = None,
+        class_counts: Sequence[int] | None = None,
+        num_records: int | None = None,
+        pos_weight: float | Sequence[float] | Literal["balanced"] | None = None,
         smoothing: float = 0.0,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        check_task(num_classes, task, name="bce_with_logits", tasks=("multilabel", "multiclass"))
+        check_task(num_classes, task, name=self.name, tasks=self.tasks)
         self.num_classes = num_classes
         self.task: Task = task
         self.smoothing = check_number(smoothing, key="smoothing", low=0.0, high=1.0)
         self.reduction: Reduction = reduction
-        weights = [pos_weight] * num_classes if isinstance(pos_weight, (int, float)) else pos_weight
-        listed = None if weights is None else check_list(weights, num_classes, key="pos_weight")
+        listed = self._weights(pos_weight, class_counts, num_records)
         self.register_buffer("pos_weight", None if listed is None else torch.tensor(listed, dtype=torch.float32))
+
+    def _weights(
+        self,
+        pos_weight: float | Sequence[float] | str | None,
+        class_counts: Sequence[int] | None,
+        num_records: int | None,
+    ) -> list[float] | None:
+        key, count = "pos_weight", self.num_classes
+        check_word(pos_weight, ("balanced",), key=key, expected="balanced, a number, a list of numbers or null")
+        if pos_weight is None:
+            return None
+        if isinstance(pos_weight, str):
+            counts = check_counts(class_counts, count, value=pos_weight, key=key, fix=f"set loss.{key} to numbers")
+            return negatives_per_positive(counts, num_records if self.task == "multilabel" else sum(counts))
+        return check_list([pos_weight] * count if isinstance(pos_weight, (int, float)) else pos_weight, count, key=key)
 
     def forward(self, logits_bk: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of logits (B, K).
@@ -103,6 +124,7 @@ class CrossEntropy(nn.Module):
         num_classes: K, two or more.
         task: `multiclass`; targets are class indices (B,), or class probabilities (B, K).
         class_counts: not used; every loss takes it.
+        num_records: not used; every loss takes it.
         label_smoothing: s, 0 to 1.
         reduction: `mean`, `sum` or `none` (B,).
 
@@ -117,6 +139,7 @@ class CrossEntropy(nn.Module):
     """
 
     name: ClassVar[str] = "cross_entropy"
+    tasks: ClassVar[tuple[Task, ...]] = ("multiclass",)
     weight: Tensor | None
 
     def __init__(
@@ -125,11 +148,12 @@ class CrossEntropy(nn.Module):
         *,
         task: Task = "multiclass",
         class_counts: Sequence[int] | None = None,  # noqa: ARG002 - the family's common signature
+        num_records: int | None = None,  # noqa: ARG002 - the family's common signature
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        check_task(num_classes, task, name=self.name, tasks=("multiclass",), fix="use bce_with_logits or focal_loss")
+        check_task(num_classes, task, name=self.name, tasks=self.tasks, fix="use bce_with_logits or focal_loss")
         self.num_classes = num_classes
         self.task: Task = task
         self.label_smoothing = check_number(label_smoothing, key="label_smoothing", low=0.0, high=1.0)
@@ -164,23 +188,38 @@ class CrossEntropy(nn.Module):
 class WeightedCrossEntropy(CrossEntropy):
     """Cross-entropy in which class c counts w_c times: sum_b w_y(b) (-log p_y(b)) / sum_b w_y(b).
 
-    `balanced` is scikit-learn's w_c = n / (K n_c), n_c the training images of class c and n all of them.
+    n_c are the training images of class c, n all of them. `weights` is a list, or one of
+
+    * `balanced`: n / (K n_c), scikit-learn's: the mean weight of an *image* is 1.
+    * `inverse`: 1 / n_c, scaled so that the mean weight of a *class* is 1. It is `balanced` times one number for all
+      classes, K / n over the mean of 1 / n_c, never above 1. The mean loss of class indices divides by the weights and
+      is the same for both; the sum, the single losses, and the mean over class probabilities differ by that number.
+    * `effective_number`: (1 - beta) / (1 - beta^n_c), scaled so that the mean weight of a class is 1 (Cui et al. 2019,
+      arXiv:1901.05555, "class-balanced loss"). A class counts as at most 1 / (1 - beta) images, since more of the same
+      add little: beta = 0 weighs all classes alike, beta = 1 is `inverse`. The default of 0.999 leaves classes of tens
+      of images at nearly their inverse share and lets those of several thousand count as a thousand, which suits
+      inspection sets of some hundreds to some thousands; 0.99 is for a rare class of five or ten images, whose few
+      pictures would otherwise steer the training; above 0.999 it is `inverse` for any but a large set.
 
     Args:
         num_classes: K, two or more.
         task: `multiclass`; targets are class indices (B,), or class probabilities (B, K).
-        class_counts: n_c, for `balanced`.
-        weights: a list of numbers of 0 or more, one a class, or `balanced`.
+        class_counts: n_c, unless `weights` is a list.
+        num_records: not used; every loss takes it.
+        weights: see above; a list holds numbers of 0 or more, one a class.
+        beta: 0 to 1, for `effective_number`.
         label_smoothing: 0 to 1, as in :class:`CrossEntropy`.
         reduction: `mean` (the weighted mean above; over B for probabilities), `sum` or `none` (B,).
 
     Raises:
-        ConfigError: a multi-label data set, a number out of range, a list of another length, `balanced` without
-            counts or with a class that has none.
+        ConfigError: a multi-label data set, a number out of range, a list of another length, a word without counts or
+            with a class that has none.
 
     Examples:
         >>> WeightedCrossEntropy(2, class_counts=[30, 10]).get_params()["weights"]
         [0.666666687, 2.0]
+        >>> WeightedCrossEntropy(2, class_counts=[30, 10], weights="inverse").get_params()["weights"]
+        [0.5, 1.5]
     """
 
     name: ClassVar[str] = "weighted_cross_entropy"
@@ -192,14 +231,20 @@ class WeightedCrossEntropy(CrossEntropy):
         *,
         task: Task = "multiclass",
         class_counts: Sequence[int] | None = None,
-        weights: Sequence[float] | Literal["balanced"] = "balanced",
+        num_records: int | None = None,  # noqa: ARG002 - the family's common signature
+        weights: Sequence[float] | Literal["balanced", "inverse", "effective_number"] = "balanced",
+        beta: float = 0.999,
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__(num_classes, task=task, label_smoothing=label_smoothing, reduction=reduction)
-        check_word(weights, ("balanced",), key="weights", expected="balanced or a list of numbers")
+        check_word(weights, WEIGHTS, key="weights", expected=f"{', '.join(WEIGHTS)} or a list of numbers")
+        check_number(beta, key="beta", low=0.0, high=1.0)
         if isinstance(weights, str):
-            listed = balanced_weights(check_counts(class_counts, num_classes, key="weights", value="balanced"))
+            counts = check_counts(
+                class_counts, num_classes, value=weights, key="weights", fix="set loss.weights to numbers"
+            )
+            listed = class_weights(counts, weights, beta=beta, where="loss.weights", fix="list the weights")
         else:
             listed = check_list(weights, num_classes, key="weights")
         self.weight = torch.tensor(listed, dtype=torch.float32)
@@ -207,24 +252,3 @@ class WeightedCrossEntropy(CrossEntropy):
     def get_params(self) -> dict[str, object]:
         """Return the parameters as they act, ready for JSON: weights resolved."""
         return {"weights": exact(self.weight), **super().get_params()}
-
-
-def balanced_weights(class_counts: Sequence[int]) -> list[float]:
-    """Return n / (K n_c) for each class.
-
-    Raises:
-        ConfigError: a class has no images.
-
-    Examples:
-        >>> balanced_weights([30, 10])
-        [0.6666666666666666, 2.0]
-    """
-    if min(class_counts) == 0:
-        raise ConfigError(
-            "training images of every class for balanced",
-            got=f"none of class {list(class_counts).index(0)} ({list(class_counts)})",
-            where="loss.weights",
-            fix="add images of it, or list the weights",
-        )
-    total = sum(class_counts)
-    return [total / (len(class_counts) * count) for count in class_counts]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,12 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.errors import ConfigError
 from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word, exact
+from ringlight.losses.class_weights import class_weights
 from ringlight.types import Task
 
 Reduction = Literal["mean", "sum", "none"]
-Alpha = float | Sequence[float] | Literal["dynamic", "first_batch"] | None
+Alpha = float | Sequence[float] | Literal["dynamic", "inverse_frequency", "effective_number", "first_batch"] | None
+WORDS = ("dynamic", "inverse_frequency", "effective_number", "first_batch")
 
 
 class FocalLoss(nn.Module):
@@ -36,7 +38,13 @@ class FocalLoss(nn.Module):
       (torchvision's). In multi-class there is no negative term, so it scales the whole loss.
     * a list, one number a class in 0..1: the **weight of a class**, a_c = b_c = alpha_c.
     * `dynamic`: such a list from the training set, alpha_c = 1 - freq_c / total; freq_c counts the positive labels of
-      class c, total those of all classes (`class_counts`).
+      class c, total those of all classes (`class_counts`). With many classes all of these come close to 1.
+    * `inverse_frequency`: alpha_c = min_k freq_k / freq_c. The rarest class counts fully, one with 46 times its labels
+      a 46th: every class adds up to the same, whatever the number of classes, and equal ones keep the loss unweighted.
+      The loss as a whole becomes smaller by the share of the common classes.
+    * `effective_number`: the same with freq_c replaced by its effective number (1 - beta^freq_c) / (1 - beta) of Cui et
+      al. 2019, arXiv:1901.05555: labels above about 1 / (1 - beta) no longer make a class count less. beta = 0 is 1 for
+      all, beta = 1 is `inverse_frequency`.
     * None: a = b = 1.
 
     Why b_c is alpha_c and not 1 - alpha_c for a list: the rare class of a steel line has alpha = 0.984, so its
@@ -55,14 +63,16 @@ class FocalLoss(nn.Module):
     Args:
         num_classes: K.
         task: `multilabel` takes targets (B, K) of 0..1, `multiclass` class indices (B,).
-        class_counts: positive labels of each class in the training set, for `dynamic`.
+        class_counts: positive labels of each class in the training set, for the words but `first_batch`.
+        num_records: not used; every loss takes it.
         alpha: see above.
+        beta: 0 to 1, for `effective_number`.
         gamma: see above.
         reduction: `mean`, `sum`, or `none`: (B, K) multi-label, (B,) multi-class.
 
     Raises:
         ConfigError: a number out of range, a list of another length, `dynamic` without counts, or with all labels in
-            one class (its alpha would be 0).
+            one class (its alpha would be 0), `inverse_frequency` or `effective_number` with a class without labels.
 
     Examples:
         The shares .7347, .1538, .0955, .0160 of a steel data set:
@@ -77,6 +87,8 @@ class FocalLoss(nn.Module):
         0.0433
     """
 
+    name: ClassVar[str] = "focal_loss"
+    tasks: ClassVar[tuple[Task, ...]] = ("multilabel", "multiclass")
     alpha: Tensor
 
     def __init__(
@@ -85,15 +97,18 @@ class FocalLoss(nn.Module):
         *,
         task: Task = "multilabel",
         class_counts: Sequence[int] | None = None,
+        num_records: int | None = None,  # noqa: ARG002 - the family's common signature
         alpha: Alpha = "dynamic",
+        beta: float = 0.999,
         gamma: float = 2.0,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        check_task(num_classes, task, name="focal_loss", tasks=("multilabel", "multiclass"))
+        check_task(num_classes, task, name=self.name, tasks=self.tasks)
         self.num_classes = num_classes
         self.task: Task = task
         self.gamma = check_number(gamma, key="gamma", low=0.0)
+        self._beta = check_number(beta, key="beta", low=0.0, high=1.0)
         self.reduction: Reduction = reduction
         self.mode = alpha if isinstance(alpha, str) else "fixed"
         self._one_number = isinstance(alpha, (int, float))
@@ -102,12 +117,9 @@ class FocalLoss(nn.Module):
 
     def _first_alpha(self, alpha: Alpha, class_counts: Sequence[int] | None) -> list[float]:
         count = self.num_classes
-        words = ("dynamic", "first_batch")
-        check_word(alpha, words, key="alpha", expected="dynamic, first_batch, a number, a list or null")
+        check_word(alpha, WORDS, key="alpha", expected=f"{', '.join(WORDS)}, a number, a list or null")
         if alpha is None:
             return [1.0] * count
-        if alpha == "dynamic":
-            return dynamic_alpha(check_counts(class_counts, count, key="alpha", value="dynamic"))
         if alpha == "first_batch":
             warnings.warn(
                 "loss.alpha=first_batch weighs the classes by the first batch alone, which usually misses the rare "
@@ -115,6 +127,9 @@ class FocalLoss(nn.Module):
                 stacklevel=3,
             )
             return [float("nan")] * count
+        if isinstance(alpha, str):
+            counts = check_counts(class_counts, count, value=alpha, key="alpha", fix="set loss.alpha to numbers")
+            return dynamic_alpha(counts) if alpha == "dynamic" else rarest_first_alpha(counts, alpha, beta=self._beta)
         if isinstance(alpha, (int, float)):
             return [check_number(alpha, key="alpha", low=0.0, high=1.0)] * count
         return check_list(alpha, count, key="alpha", high=1.0)
@@ -198,3 +213,18 @@ def dynamic_alpha(class_counts: Sequence[int]) -> list[float]:
             fix="set loss.alpha=null or a number: a class with all the labels would weigh 0",
         )
     return [1 - count / total for count in class_counts]
+
+
+def rarest_first_alpha(class_counts: Sequence[int], word: str, *, beta: float) -> list[float]:
+    """Return the weights of `inverse_frequency` or `effective_number` over their largest: the rarest class gets 1.
+
+    Raises:
+        ConfigError: a class has no labels.
+
+    Examples:
+        >>> rarest_first_alpha([40, 10, 20], "inverse_frequency", beta=0.999)
+        [0.25, 1.0, 0.5]
+    """
+    rule = "inverse" if word == "inverse_frequency" else word
+    weights = class_weights(class_counts, rule, beta=beta, where="loss.alpha", fix="set loss.alpha=dynamic", value=word)
+    return [weight / max(weights) for weight in weights]

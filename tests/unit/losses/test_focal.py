@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torchvision.ops import sigmoid_focal_loss
 
 from ringlight.errors import ConfigError, DataError
@@ -80,6 +82,43 @@ def test_dynamic_alpha_of_the_steel_shares():
     assert FocalLoss(4, class_counts=SEED_SHARES).get_params()["alpha"] == pytest.approx(
         [0.265, 0.846, 0.905, 0.984], abs=6e-4
     )
+
+
+def test_inverse_frequency_alpha_by_hand():
+    # the rarest counts fully, the others as often as it is contained in them
+    params = FocalLoss(4, class_counts=SEED_SHARES, alpha="inverse_frequency").get_params()
+    assert params["alpha"] == pytest.approx([160 / 7347, 160 / 1538, 160 / 955, 1.0], rel=1e-6)
+    assert params["alpha_mode"] == "inverse_frequency"
+
+
+def test_inverse_frequency_alpha_is_scikit_learns_balanced_weight_over_its_largest():
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=np.repeat([0, 1, 2], [30, 5, 10]))
+    ours = FocalLoss(3, class_counts=[30, 5, 10], alpha="inverse_frequency").alpha.tolist()
+    assert ours == pytest.approx((weights / weights.max()).tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.99, 0.999])
+def test_effective_number_alpha_equals_a_sum_of_powers(beta):
+    sums = [math.fsum(beta**power for power in range(count)) for count in (30, 5, 10)]
+    loss = FocalLoss(3, class_counts=[30, 5, 10], alpha="effective_number", beta=beta)
+    assert loss.alpha.tolist() == pytest.approx([min(sums) / value for value in sums], rel=1e-6)
+
+
+def test_effective_number_alpha_goes_from_equal_to_inverse():
+    def alpha(word: str, beta: float = 0.999) -> list[float]:
+        return FocalLoss(4, class_counts=SEED_SHARES, alpha=word, beta=beta).alpha.tolist()
+
+    assert alpha("effective_number", 0.0) == [1.0] * 4
+    assert alpha("effective_number", 1.0) == alpha("inverse_frequency")
+    middle = alpha("effective_number")
+    assert all(a < b < 1 for a, b in zip(alpha("inverse_frequency")[:3], middle[:3], strict=True))
+
+
+@pytest.mark.parametrize("word", ["inverse_frequency", "effective_number"])
+def test_equal_classes_leave_the_loss_unweighted(word):
+    logits, targets = torch.tensor([[0.3, -2.0]]), torch.tensor([[1.0, 0.0]])
+    ours = FocalLoss(2, class_counts=[7, 7], alpha=word)(logits, targets)
+    torch.testing.assert_close(ours, FocalLoss(2, alpha=None)(logits, targets))
 
 
 def test_the_score_keeps_its_meaning_under_class_weights():
@@ -195,7 +234,26 @@ def test_parameters_are_json():
             "loss.alpha: expected positive labels of two classes or more in the training set for dynamic, got [5, 0]; "
             "set loss.alpha=null or a number: a class with all the labels would weigh 0",
         ),
-        ({"alpha": "dynamc"}, "loss.alpha: expected dynamic, first_batch, a number, a list or null, got `dynamc`; did"),
+        (
+            {"alpha": "dynamc"},
+            "loss.alpha: expected dynamic, inverse_frequency, effective_number, first_batch, a number, a list or null, "
+            "got `dynamc`; did you mean `dynamic`?",
+        ),
+        (
+            {"alpha": "inverse_frequency", "class_counts": [5, 0]},
+            "loss.alpha: expected training images of every class for inverse_frequency, got none of class 1 ([5, 0]); "
+            "add images of it, or set loss.alpha=dynamic",
+        ),
+        (
+            {"alpha": "effective_number", "class_counts": [0, 5]},
+            "loss.alpha: expected training images of every class for effective_number, got none of class 0 ([0, 5]); "
+            "add images of it, or set loss.alpha=dynamic",
+        ),
+        (
+            {"alpha": "effective_number", "class_counts": None},
+            "loss.alpha: expected the training set's label count of each of 2 classes for effective_number, got none; ",
+        ),
+        ({"alpha": None, "beta": 1.1}, "loss.beta: expected a number between 0 and 1, got 1.1; correct the value"),
         ({"alpha": 1.5}, "loss.alpha: expected a number between 0 and 1, got 1.5; correct the value"),
         ({"alpha": [0.5]}, "loss.alpha: expected a list of 2 numbers, one a class, got 1; list the classes"),
         ({"alpha": None, "gamma": -1.0}, "loss.gamma: expected a number of 0 or more, got -1; correct the value"),
