@@ -1,8 +1,8 @@
 """A step that does not fit in memory is repeated in chunks whose gradients add up: the effective batch stays.
 
-A chunk of n of the B images counts n / B, so that for a loss that is a mean over images the sum of the chunks' gradients
-is the gradient of the whole step. Two things differ: batch normalisation takes its statistics from the smaller chunks, and a loss
-whose mean is weighted by what the batch holds (class weights) weighs within each chunk.
+A chunk of n of the B images counts n / B, so that for a loss that is a mean over images the sum of the chunks'
+gradients is the gradient of the whole step. Two things differ: batch normalisation takes its statistics from the
+smaller chunks, and a loss whose mean is weighted by what the batch holds (class weights) weighs within each chunk.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class SetAsideGradients:
 class StepDowns:
     """How many images fit at once, learned by running out of memory, and the record of when it was learned.
 
-    `limit` is None as long as every batch has fitted. `events` are `{"epoch", "step", "chunks"}`, in order. `what` names
-    the work in messages.
+    `limit` is None as long as every batch has fitted. `events` are `{"epoch", "step", "chunks"}`, in order. `what`
+    names the work in messages.
     """
 
     def __init__(self, what: str = "training") -> None:
@@ -78,8 +78,8 @@ class StepDowns:
         chunks = self.chunks(num_images)
         self.events.append({"epoch": epoch, "step": step, "chunks": chunks})
         LOGGER.warning(
-            "out of memory in %s, epoch %d, step %d: repeated in %d chunks of at most %d images, the batch of %d stays; "
-            "from here on the run no longer repeats to the last bit (a smaller data.batch_size would)",
+            "out of memory in %s, epoch %d, step %d: repeated in %d chunks of at most %d images, the batch of %d "
+            "stays; from here on the run no longer repeats to the last bit (a smaller data.batch_size would)",
             self.what, epoch, step, chunks, self.limit, num_images,
         )  # fmt: skip
         free_memory()
@@ -96,7 +96,7 @@ class StepDowns:
 def free_memory() -> None:
     """Give back what a failed step left: graphs kept alive by reference cycles, the CUDA allocator's pool."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
@@ -140,7 +140,7 @@ def backward_in_chunks(
         share = 1.0 if reduction == "sum" else len(some) / len(images)
         with context():
             loss = loss_of(some, truth)
-        loss.backward(gradient=(scale * share).to(loss.dtype))
+        torch.autograd.backward(loss, (scale * share).to(loss.dtype))
         total += loss.detach().float() * share
     return total
 

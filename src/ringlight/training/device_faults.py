@@ -1,4 +1,4 @@
-"""What went wrong on the device: out of memory (the step is made smaller), or the device itself (the CPU takes over)."""
+"""What went wrong on the device: out of memory (a smaller step does), or the device itself (the CPU takes over)."""
 
 from __future__ import annotations
 

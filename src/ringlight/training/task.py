@@ -136,13 +136,15 @@ class ClassificationTask(LightningModule):
             TrainingError: the loss is NaN or infinite.
         """
         self._batch, self._loss, self._step = batch, None, batch_idx
+        computed: list[Tensor] = []
 
         def attempt() -> None:
-            self._loss = self._loss_of(batch["image"], batch["target"])
+            computed.append(self._loss_of(batch["image"], batch["target"]))
 
         if self._memory.chunks(len(batch["image"])) == 1 and (reason := out_of_memory(attempt)) is not None:
             self._lower(reason)
-        if self._loss is not None:
+        if computed:
+            self._loss = computed[0]
             self._check(self._loss.detach())
         return torch.ones((), device=self.device, requires_grad=True)
 
@@ -182,7 +184,7 @@ class ClassificationTask(LightningModule):
         if live is None:
             raise RuntimeError("backward was called without a training step")
         detached = live.detach()
-        live.backward(gradient=scale.to(live.dtype))
+        torch.autograd.backward(live, scale.to(live.dtype))
         return detached
 
     def _chunked(self, scale: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def test_chunks_train_as_the_whole_batch_would_have(where: str, settings: dict[s
 
 
 def test_a_fault_in_the_second_of_two_accumulated_batches_leaves_the_firsts_gradient_alone() -> None:
-    """The backward pass that failed had already changed the last layer's gradients: half a step on top of a whole one."""
+    """The backward pass that failed had already changed the last layer's gradients: half a step too many."""
 
     def trained(limit: int) -> ClassificationTask:
         module = Small(1000, "backward")
@@ -186,7 +186,7 @@ def test_another_error_is_no_want_of_memory() -> None:
 def test_one_image_that_does_not_fit_ends_the_run_with_the_next_step(where: str) -> None:
     with pytest.raises(
         TrainingError,
-        match=r"^training, epoch 0, step 0: expected memory for one image, got .*memory.*; make data\.image_size smaller",
+        match=r"^training, epoch 0, step 0: expected memory for one image, got .*memory.*; make data\.image_size",
     ):
         train(task_of(Small(0, where)))
 

@@ -47,8 +47,8 @@ def test_a_device_that_was_asked_for_stops_the_run_with_the_next_step() -> None:
     error = RuntimeError("CUDA error: unspecified launch failure")
     with pytest.raises(
         TrainingError,
-        match=r"^training\.device: expected cuda:1 to work until the run's end, got CUDA error: unspecified launch failure; "
-        r"look at the driver \(nvidia-smi\), then go on with ringlight train --resume RUN, or train with "
+        match=r"^training\.device: expected cuda:1 to work until the run's end, got CUDA error: unspecified launch "
+        r"failure; look at the driver \(nvidia-smi\), then go on with ringlight train --resume RUN, or train with "
         r"training\.device=cpu$",
     ) as caught:
         cpu_fallback(error, DeviceChoice("cuda:1", "asked for", asked=True))
