@@ -54,7 +54,8 @@ class StratifiedSampler(ClassSampler):
 
     With one label a record, every batch holds of every class its share of the batch, rounded down or up. With several,
     this holds for every set of labels that occurs, for the two rarest classes and for the records without a label;
-    the other classes are near their share, the rarer the nearer.
+    the other classes are near their share, the rarer the nearer. (Where records carry many labels each, the frequent
+    ones come out as by shuffling.)
 
     Examples:
         >>> labels = np.array([0] * 8 + [1] * 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 
 import numpy as np
@@ -196,6 +197,31 @@ def test_half_a_batch_is_not_half_the_classes(name):
     assert len({tuple(labels[batch]) for batch in batches_of(sampler, 8)}) > 5
 
 
+def test_odd_places_of_a_balanced_epoch_go_to_another_class_each_time():
+    counts = np.zeros(4)
+    for epoch in range(200):
+        rows = BalancedBatchSampler(SKEWED[: 97 + 2], task="multiclass", seed=0, batch_size=8).rows(epoch)
+        counts += np.bincount(SKEWED[rows]) - 24
+    assert counts.sum() == 3 * 200
+    assert counts.min() > 120  # 150 each, were it not for chance
+
+
+def test_a_rare_class_is_not_always_in_the_same_batches():
+    sampler = StratifiedSampler(labels_of([78, 2]), task="multiclass", seed=0, batch_size=8)
+    found = Counter(int(at) // 8 for epoch in range(200) for at in np.flatnonzero(sampler.rows(epoch) >= 78))
+    assert len(found) == 10
+    assert min(found.values()) > 20  # 40 each, were it not for chance
+
+
+@pytest.mark.parametrize("sampler", [ClassBalancedSampler, SquareRootSampler, ProgressiveSampler])
+def test_drawn_classes_come_in_random_order(sampler):
+    """An epoch sorted by class has the right counts, and teaches one class after the other."""
+    built = sampler(labels_of([300, 100]), task="multiclass", seed=0, batch_size=8)
+    drawn = built.rows(1) >= 300
+    assert abs(drawn[:200].sum() - drawn[200:].sum()) < 40
+    assert (drawn[1:] != drawn[:-1]).sum() > 100
+
+
 @pytest.mark.parametrize(
     ("sampler", "expected"),
     [
@@ -380,3 +406,15 @@ def test_factors_of_another_kind_are_refused(factors):
 def test_a_cut_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         ShuffleSampler([0, 0, 1], **{"task": "multiclass", "seed": 0, "batch_size": 2, **arguments})
+
+
+def test_stratified_batches_of_real_strips_hold_every_class_as_expected(real_data):
+    """Four defect classes of 247 to 5,150 strips, some with two or three, and 5,902 clean ones."""
+    with (real_data("severstal-sample") / "image_labels_full.csv").open(newline="") as stream:
+        labels = np.array([row[1:] for row in csv.reader(stream)][1:]).astype(np.uint8)
+    sampler = StratifiedSampler(labels, task="multilabel", seed=0, batch_size=32)
+    whole = np.column_stack([labels, ~labels.any(axis=1)])
+    held = np.array([whole[batch].sum(axis=0) for batch in batches_of(sampler, 32)][:-1])
+    farthest = np.abs(held - 32 * whole.mean(axis=0)).max(axis=0)
+    # The classes by number; class 2 is the rarest, then 4, 1 and 3; clean strips last.
+    assert (farthest < [2, 1, 3, 1, 1]).all()
