@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -23,10 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.data.cache_budget import building, gib, make_room, touch
-from ringlight.data.cache_build import Progress, Source, build_cache, cache_size, changed
+from ringlight.data.cache_build import Progress, Source, build_cache, cache_size, require_unchanged
 from ringlight.data.cache_file import FORMAT, CacheFile, DamagedError
 from ringlight.data.content import hash_contents
-from ringlight.data.faults import Faults
 from ringlight.data.preprocess import InputSpec, Pixels
 from ringlight.errors import DataError
 from ringlight.runtime import LOGGER, package_versions
@@ -35,8 +35,7 @@ from ringlight.types import Dataset
 DECODERS = ("pillow", "opencv-python-headless")
 """Whose versions are part of a cache's name: another one may round a pixel differently."""
 
-SLACK_NS = 2 * 10**9
-"""File systems keep times to two seconds at worst."""
+WITHOUT = "images are decoded anew in every epoch"
 
 
 class PixelCache:
@@ -93,7 +92,7 @@ class PixelCache:
         """Return the cache of another selection of the same images, such as a part of a split: found by content.
 
         Raises:
-            DataError: an image of `dataset` is not in it, or was never hashed; `spec` asks for pictures of another size.
+            DataError: an image of `dataset` is not in it, or was never hashed; `spec` asks for other pictures.
         """
         if spec is not None and _shaping(spec) != _shaping(self.spec):
             raise DataError(
@@ -114,7 +113,7 @@ class PixelCache:
                 where=str(self.path),
                 fix="open the cache with the whole data set",
             )
-        return type(self)(self.path, self.spec, slots.astype(np.int64), file=self._mapped)
+        return type(self)(self.path, self.spec, slots.astype(np.int64), file=self._file)
 
     def source_shape(self, row: int) -> tuple[int, int]:
         """Return the (height, width) the upright image had before it was brought to size."""
@@ -187,16 +186,14 @@ def open_cache(
     unique, first = np.unique(digests, return_index=True)
     path = folder / f"pixels-{_key(unique, spec)[:32]}.bin"
     try:
-        file = _existing(path, dataset, num_threads)
+        file = _existing(path, dataset, num_threads, logging.DEBUG)
         if file is None:
             with building(folder):
-                file = _existing(path, dataset, num_threads) or _built(
+                file = _existing(path, dataset, num_threads, logging.WARNING) or _built(
                     path, dataset.take(np.sort(first)), spec, int(budget_gib * 2**30), progress, num_threads
                 )
     except OSError as error:
-        LOGGER.warning(
-            "%s: no cache can be kept here (%s); images are decoded anew in every epoch", folder, _why(error)
-        )
+        LOGGER.warning("%s: no cache can be kept here: %s; %s", folder, _why(error), WITHOUT)
         return None
     if file is None:
         return None
@@ -241,8 +238,8 @@ def _shaping(spec: InputSpec) -> dict[str, Any]:
     return values
 
 
-def _existing(path: Path, dataset: Dataset, num_threads: int | None) -> CacheFile | None:
-    """Open and check a cache; None when there is none, or none that can be used.
+def _existing(path: Path, dataset: Dataset, num_threads: int | None, level: int) -> CacheFile | None:
+    """Open and check a cache; None when there is none, or none that can be used, which is logged at `level`.
 
     Raises:
         DataError: an image of `dataset` has changed since it was hashed.
@@ -254,11 +251,11 @@ def _existing(path: Path, dataset: Dataset, num_threads: int | None) -> CacheFil
     except FileNotFoundError:
         return None
     except DamagedError as error:
-        LOGGER.warning("%s: the cached images cannot be used: %s; built again", path, error)
+        LOGGER.log(level, "%s: the cached images cannot be used: %s; built again", path, error)
         return None
     if not file.is_linked:
         return None
-    _unchanged(dataset, file)
+    require_unchanged(dataset, file.built_at)
     return file
 
 
@@ -270,7 +267,7 @@ def _built(
     sources = [Source(str(uri), digest) for uri, digest in zip(dataset.uris, contents, strict=True)]
     refusal = make_room(path.parent, cache_size(sources, spec, num_threads), budget)
     if refusal is not None:
-        LOGGER.warning("%s: no cache: %s; images are decoded anew in every epoch", path.parent, refusal)
+        LOGGER.warning("%s: no cache can be kept here: %s; %s", path.parent, refusal, WITHOUT)
         return None
     start = time.monotonic()
     build_cache(path, sources, spec, name=dataset.name, progress=progress, num_threads=num_threads)
@@ -278,30 +275,6 @@ def _built(
     seconds = time.monotonic() - start
     LOGGER.info("%s: decoded %d images once (%s, %.1f s)", path, len(sources), gib(file.nbytes), seconds)
     return file
-
-
-def _unchanged(dataset: Dataset, file: CacheFile) -> None:
-    """Hash again what was written after the cache was built: the digests may be older than the images."""
-    limit = file.built_at - SLACK_NS
-    later = [row for row, uri in enumerate(dataset.uris) if _written(uri) >= limit]
-    if not later:
-        return
-    suspects = dataset.take(later)
-    faults = Faults(dataset.name)
-    now = hash_contents(suspects).table.column("content").to_pylist()
-    for uri, old, new in zip(suspects.uris, suspects.table.column("content").to_pylist(), now, strict=True):
-        if old != new:
-            faults.catch(changed(str(uri)))
-    faults.raise_if_any()
-
-
-def _written(uri: str | None) -> int:
-    """Return when a file was last written or put in place; 0 when it is gone, which the cache has no need to mind."""
-    try:
-        state = Path(str(uri)).stat()
-    except OSError:
-        return 0
-    return max(state.st_mtime_ns, state.st_ctime_ns)  # a copy may keep the old time of modification
 
 
 def _why(error: OSError) -> str:

@@ -19,17 +19,21 @@ from typing import NamedTuple
 import numpy as np
 
 from ringlight.data.cache_file import ENTRY, data_start, write_front
-from ringlight.data.content import parallel, read_header
+from ringlight.data.content import hash_contents, parallel, read_header
 from ringlight.data.decode import file_fault, open_file
 from ringlight.data.faults import Faults
 from ringlight.data.preprocess import InputSpec, Pixels, fit_of, fit_size, read_image
 from ringlight.errors import DataError
 from ringlight.runtime import cpu_count
+from ringlight.types import Dataset
 
 Progress = Callable[[int, int], None]
 
 TOGETHER = 8
 """Images a thread takes at a time: handing over small ones singly would cost as much as decoding them."""
+
+SLACK_NS = 2 * 10**9
+"""File systems keep times to two seconds at worst."""
 
 
 class Source(NamedTuple):
@@ -148,7 +152,7 @@ def _decode(source: Source, spec: InputSpec) -> Decoded | DataError:
         # Bytes have no name of their own to stand in the line.
         return DataError(error.expected, got=error.got, where=source.uri, fix=error.fix)
     pixels = np.ascontiguousarray(fit_size(image, spec))
-    return Decoded(pixels, (image.shape[0], image.shape[1]), zlib.crc32(pixels))
+    return Decoded(pixels, (image.shape[0], image.shape[1]), zlib.crc32(pixels.data))
 
 
 def _read(source: Source) -> bytes:
@@ -158,12 +162,40 @@ def _read(source: Source) -> bytes:
     except OSError as error:
         raise file_fault(source.uri, error) from None
     if hashlib.sha256(content).hexdigest() != source.digest:
-        raise changed(source.uri)
+        raise _changed(source.uri)
     return content
 
 
-def changed(uri: str) -> DataError:
-    """Return the one line for an image that is no longer what was hashed."""
+def require_unchanged(dataset: Dataset, built_at: int) -> None:
+    """Hash again what was written after a cache was built: the digests may be older than the images.
+
+    Raises:
+        DataError: an image has changed since it was hashed.
+        Problems: several have.
+    """
+    limit = built_at - SLACK_NS
+    later = [row for row, uri in enumerate(dataset.uris) if _written(uri) >= limit]
+    if not later:
+        return
+    suspects = dataset.take(later)
+    faults = Faults(dataset.name)
+    now = hash_contents(suspects).table.column("content").to_pylist()
+    for uri, old, new in zip(suspects.uris, suspects.table.column("content").to_pylist(), now, strict=True):
+        if old != new:
+            faults.catch(_changed(str(uri)))
+    faults.raise_if_any()
+
+
+def _written(uri: str | None) -> int:
+    """Return when a file was last written or put in place (ns); 0 when it is gone, as a cache has no need to mind."""
+    try:
+        state = Path(str(uri)).stat()
+    except OSError:
+        return 0
+    return max(state.st_mtime_ns, state.st_ctime_ns)  # a copy may keep the old time of modification
+
+
+def _changed(uri: str) -> DataError:
     return DataError(
         "the image that was read when the data was loaded",
         got="other bytes: it has changed since",

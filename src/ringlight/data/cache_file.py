@@ -10,6 +10,7 @@ one from its full range: there is nothing deeper to keep.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import struct
@@ -88,7 +89,7 @@ class CacheFile:
         self._bytes = np.frombuffer(self._map, np.uint8)
         # Views of the map, not copies: a worker's own memory does not grow with the number of pictures.
         self.entries: Entries = np.frombuffer(self._map, ENTRY, count, FRONT)
-        if zlib.crc32(self._bytes[FRONT : FRONT + count * ENTRY.itemsize]) != index_crc:
+        if zlib.crc32(self._bytes[FRONT : FRONT + count * ENTRY.itemsize].data) != index_crc:
             raise DamagedError("its index is damaged")
         self._read = 0
         shapes = self.entries["shape"]
@@ -128,14 +129,14 @@ class CacheFile:
             DamagedError: one differs.
         """
         edges = np.linspace(0, len(self.entries), min(64, len(self.entries)) + 1).astype(int).tolist()
-        spans = list(zip(edges[:-1], edges[1:], strict=True))
+        spans = list(itertools.pairwise(edges))
         damaged = sum(parallel(self._damaged, spans, num_threads))
         self.release()
         if damaged:
             raise DamagedError(f"{damaged} of {len(self.entries)} pictures are damaged")
 
     def _damaged(self, span: tuple[int, int]) -> int:
-        return sum(zlib.crc32(self.picture(slot)) != self.entries["crc"][slot] for slot in range(*span))
+        return sum(zlib.crc32(self.picture(slot).data) != self.entries["crc"][slot] for slot in range(*span))
 
     def picture(self, slot: int) -> npt.NDArray[np.uint8]:
         """Return one picture (H, W, C): a read-only view."""
@@ -150,7 +151,8 @@ class CacheFile:
             return np.stack([self.picture(slot) for slot in slots.tolist()])
         start, area = data_start(len(self.entries)), self._shape[0] * self._shape[1] * self.channels
         pictures = self._bytes[start:].reshape(-1, *self._shape, self.channels)
-        return np.take(pictures, (self.entries["offset"][slots] - start) // area, axis=0)
+        places = (self.entries["offset"][slots] - start) // area
+        return np.asarray(np.take(pictures, places, axis=0), np.uint8)
 
     def count_read(self, nbytes: int) -> None:
         """Say that so many bytes were copied out of the map; now and then its pages are given back."""

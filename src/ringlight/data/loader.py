@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from ringlight.data.augment import Augmenter
+from ringlight.data.augment_config import needs_boxes
 from ringlight.data.cache import PixelCache
-from ringlight.data.preprocess import InputSpec, Pixels, fit_size, read_image, to_tensor, to_tensors
+from ringlight.data.preprocess import InputSpec, Pixels, fit_boxes, fit_size, read_image, to_tensor, to_tensors
 from ringlight.data.sampling import EpochSampler, Key
 from ringlight.errors import DataError, RinglightError, TrainingError
 from ringlight.types import Batch, Dataset
@@ -67,6 +68,16 @@ class ImageDataset(TorchDataset[Batch]):
         self._uris = dataset.table.column("uri").combine_chunks()
         kind = torch.int64 if dataset.task == "multiclass" else torch.float32
         self._targets = torch.as_tensor(np.asarray(dataset.targets())).to(kind)
+        self._heavy = None if augmenter is None else augmenter.heavy_rows(dataset)
+        parts = () if augmenter is None else (*augmenter.enabled, *(augmenter.heavy or ()))
+        # Only for a part that asks where the defects lie: to fetch and move boxes costs more than a flip.
+        wanted = any(needs_boxes(name) for name in parts)
+        self._boxes = dataset.table.column("boxes").combine_chunks() if wanted else None
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether batches are copied out of the cache as they lie there, with no work on single pictures."""
+        return self.cache is not None and self.augmenter is None and self.cache.is_uniform
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -86,7 +97,7 @@ class ImageDataset(TorchDataset[Batch]):
         """Return a batch, or the error that stopped it: torch cannot carry ours out of a worker."""
         try:
             rows = [row for _, row, _ in keys]
-            if self.cache is not None and self.augmenter is None and self.cache.is_uniform:
+            if self.cache is not None and self.is_straight:
                 pictures = self.cache.batch(rows)
                 images = torch.from_numpy(pictures) if self.raw else to_tensors(pictures, self.spec)
             else:
@@ -100,14 +111,21 @@ class ImageDataset(TorchDataset[Batch]):
         """Return a picture as it goes to the normalisation."""
         epoch, row, copy = key
         if self.cache is not None:
-            image = self.cache.read(row)
+            image, shape = self.cache.read(row), self.cache.source_shape(row)
         else:
-            image = fit_size(read_image(self._uris[row].as_py(), in_chans=self.spec.in_chans), self.spec)
-        if self.augmenter is None:
+            picture = read_image(self._uris[row].as_py(), in_chans=self.spec.in_chans)
+            image, shape = fit_size(picture, self.spec), picture.shape[:2]
+        if self.augmenter is None or self._heavy is None:
             return image
         record_id = self._ids[row].as_py()
-        name = f"{record_id}#{copy}" if copy else record_id
-        return self.augmenter(image, epoch=epoch, record_id=name).image
+        boxes = None if self._boxes is None else self._boxes[row].as_py()
+        return self.augmenter(
+            image,
+            epoch=epoch,
+            record_id=f"{record_id}#{copy}" if copy else record_id,
+            heavy=bool(self._heavy[row]),
+            boxes=None if boxes is None else fit_boxes(boxes, shape, self.spec),
+        ).image
 
     def _stack(self, images: list[torch.Tensor], rows: Sequence[int]) -> torch.Tensor:
         shapes = [tuple(image.shape[:2] if self.raw else image.shape[1:]) for image in images]
@@ -156,9 +174,8 @@ def lost_worker(error: RuntimeError) -> TrainingError | None:
     loader is asked for a batch.
 
     Examples:
-        >>> print(lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")))
-        loader: expected worker processes that live to the end of the run, got one that died (process 7, signal Killed); \
-most likely the machine's memory ran out: lower data.num_workers (0 loads in the main process) or data.batch_size
+        >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")).got
+        'one that died (process 7, signal Killed)'
     """
     message = str(error)
     found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", message)
@@ -193,7 +210,8 @@ def make_loader(
 ) -> ImageLoader:
     """Return a loader of :class:`~ringlight.types.Batch`; the batches do not depend on `num_workers` or `start_method`.
 
-    The global random state is neither used nor changed.
+    The global random state is neither used nor changed. Where batches are copied straight out of a cache, no workers
+    are started: to hand a batch over from another process takes several times as long as the copy itself.
 
     Args:
         dataset: records with a file each.
@@ -217,6 +235,7 @@ def make_loader(
             TrainingError when a worker dies.
     """
     images = ImageDataset(dataset, spec, augmenter=augmenter, cache=cache, raw=raw)
+    num_workers = 0 if images.is_straight else num_workers
     return ImageLoader(
         images,
         batch_size=batch_size,
@@ -233,7 +252,7 @@ def make_loader(
     )
 
 
-def _as_it_is(batch: Batch | RinglightError) -> Batch | RinglightError:
+def _as_it_is(batch: Any) -> Any:
     """`__getitems__` has made the batch already."""
     return batch
 

@@ -242,7 +242,7 @@ def to_tensors(images: Pixels, spec: InputSpec) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _tables(spec: InputSpec) -> npt.NDArray[np.float32]:
-    """Return what each of the 256 values becomes, (C, 256): exact, and four times quicker than to reckon every pixel."""
+    """Return what each of the 256 values becomes, (C, 256): exact, and four times quicker than reckoning each pixel."""
     values = np.arange(256, dtype=np.float64) / 255
     rows = [((values - mean) / std).astype(np.float32) for mean, std in zip(spec.mean, spec.std, strict=True)]
     return np.stack(rows)

@@ -11,7 +11,18 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from ringlight.data.preprocess import InputSpec, fit_boxes, fit_mask, fit_size, prepare, read_image, to_tensor
+from ringlight.data.preprocess import (
+    InputSpec,
+    _gathered,
+    fit_boxes,
+    fit_mask,
+    fit_size,
+    normalise,
+    prepare,
+    read_image,
+    to_tensor,
+    to_tensors,
+)
 from ringlight.errors import DataError
 from ringlight.types import Box
 
@@ -179,3 +190,28 @@ def test_real_pictures_are_prepared(real_data: Any, archive: str) -> None:
         tensor = prepare(picture, InputSpec(1, 64, "letterbox"))
         assert tensor.shape == (1, 64, 64)
         assert tensor.std() > 0.01
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_is_normalised_as_single_pictures_are_bit_for_bit(channels: Any) -> None:
+    """A model that learnt from batches normalised on a device is served by `prepare`."""
+    spec = InputSpec(channels, mean=(0.485, 0.456, 0.406)[:channels], std=(0.229, 0.224, 0.225)[:channels])
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 17, channels), dtype=np.uint8)
+    images.ravel()[: 256 * channels] = np.repeat(np.arange(256, dtype=np.uint8), channels)  # every value, each channel
+    expected = torch.stack([to_tensor(image, spec) for image in images])
+    assert torch.equal(to_tensors(images, spec), expected)
+    assert to_tensors(images, spec).is_contiguous()
+    found = normalise(torch.from_numpy(images), spec, "cpu")
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    # What a GPU does, on the tensors of a CPU.
+    gathered = _gathered(torch.from_numpy(images), spec).reshape(images.shape).permute(0, 3, 1, 2)
+    assert torch.equal(gathered, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_normalises_bit_for_bit_as_a_cpu() -> None:
+    spec = InputSpec(3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 32, 33, 3), dtype=np.uint8))
+    assert torch.equal(normalise(images, spec, "cuda").cpu(), normalise(images, spec, "cpu"))
