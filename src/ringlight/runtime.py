@@ -117,11 +117,40 @@ def choose_precision(wish: str, device: DeviceChoice) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "32"
 
 
-def choose_num_workers(wish: int | str, device: DeviceChoice) -> int:
-    """Choose the loader's processes: on CUDA all cores but one (at most 8); on a CPU none, the cores train."""
+def choose_num_workers(wish: int | str, device: DeviceChoice, *, cached: bool = False, augmented: bool = True) -> int:
+    """Choose the loader's processes: on a CPU none, the cores train; on CUDA as many as the work on a picture takes.
+
+    Decoding a picture takes milliseconds, augmenting one about as long: all cores but one work on that, at most 8. A
+    cache that serves the pixels of pictures nobody augments on the CPU leaves a copy of some ten microseconds a picture
+    (`benchmarks/loader.py`): one process keeps that away from the training, more would only pass batches around.
+
+    Args:
+        wish: a number, or `auto`.
+        device: where the run trains.
+        cached: whether a cache serves the pixels.
+        augmented: whether the CPU augments them.
+    """
     if wish != "auto":
         return int(wish)
-    return min(8, max(1, cpu_count() - 1)) if device.kind == "cuda" else 0
+    if device.kind == "cpu":
+        return 0
+    return 1 if cached and not augmented else min(8, max(1, cpu_count() - 1))
+
+
+def choose_prefetch_factor(wish: int | str, num_workers: int, batch_bytes: int, free_bytes: int) -> int | None:
+    """Choose how many batches each process keeps ready: 4, fewer where those would take an eighth of the free memory.
+
+    Args:
+        wish: a number, or `auto`.
+        num_workers: the loader's processes; without any there is nothing to keep ready, and None is returned.
+        batch_bytes: memory of one batch.
+        free_bytes: free memory of the machine.
+    """
+    if num_workers == 0:
+        return None
+    if wish != "auto":
+        return int(wish)
+    return max(1, min(4, free_bytes // 8 // max(1, batch_bytes * num_workers)))
 
 
 def cpu_count() -> int:

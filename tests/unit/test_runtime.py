@@ -49,6 +49,32 @@ def test_workers_follow_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime.choose_num_workers(3, CPU) == 3
 
 
+def test_a_cache_needs_one_worker_unless_the_cpu_augments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cpu_count", lambda: 16)
+    assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=False) == 1
+    assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=True) == 8
+    assert runtime.choose_num_workers("auto", CUDA, cached=False, augmented=False) == 8
+    assert runtime.choose_num_workers("auto", CPU, cached=True, augmented=False) == 0
+    assert runtime.choose_num_workers(5, CUDA, cached=True, augmented=False) == 5
+
+
+def test_batches_kept_ready_take_an_eighth_of_the_free_memory_at_most() -> None:
+    assert runtime.choose_prefetch_factor("auto", 0, 2**20, 2**34) is None
+    assert runtime.choose_prefetch_factor(7, 0, 2**20, 2**34) is None
+    assert runtime.choose_prefetch_factor(7, 2, 2**30, 2**30) == 7
+    assert runtime.choose_prefetch_factor("auto", 8, 2**20, 2**34) == 4
+    assert runtime.choose_prefetch_factor("auto", 8, 2**27, 2**34) == 2
+    assert runtime.choose_prefetch_factor("auto", 8, 2**32, 2**30) == 1
+
+
+def test_a_device_knows_whether_the_user_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
+    asked = {wish: runtime.choose_device(wish).asked for wish in ("auto", "cuda", "cuda:0", "cpu")}
+    assert asked == {"auto": False, "cuda": True, "cuda:0": True, "cpu": True}
+
+
 def test_seeds_repeat_and_their_parts_do_not_commute() -> None:
     def draw(*parts: int) -> tuple[float, float, float]:
         runtime.seed_everything(*parts)
