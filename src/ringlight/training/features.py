@@ -160,13 +160,27 @@ def plain_embedder() -> Embedder:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happens to a picture before it is embedded: `apply(pixels, record id)`; equal names mean equal changes."""
+
+    name: str
+    apply: Callable[[Pixels, str], Pixels]
+
+
 def features_of(
-    dataset: Dataset, embedder: Embedder, *, cache: Path | None = None, progress: Progress | None = None
+    dataset: Dataset,
+    embedder: Embedder,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    change: Change | None = None,
 ) -> Features:
     """Return the features (N, D) of a data set's files, row by row.
 
     `cache` is a folder. What is kept there goes by the files' contents and the embedder, so that new labels, groups
     or places of the same files need no new pass; identical files are read once. A cache that is damaged is made again.
+    With a `change`, which may differ from record to record, it goes by the records' ids as well.
 
     Raises:
         DataError: a record without a file, or a file that cannot be read.
@@ -186,22 +200,28 @@ def features_of(
     unique, first, rows = np.unique(contents, return_index=True, return_inverse=True)
     shape = (len(unique), embedder.num_features)
     key = hashlib.sha256(f"{embedder.name} {json.dumps(embedder.spec.to_dict())}".encode())
+    if change is not None:
+        first = rows = np.arange(len(contents))
+        shape = (len(contents), embedder.num_features)
+        key.update(json.dumps([change.name, hashed.ids, contents.tolist()]).encode())
     key.update("".join(unique.tolist()).encode())
     path = None if cache is None else cache / f"features-{key.hexdigest()[:32]}.npz"
     vectors = None if path is None else _read_cache(path, shape)
     if vectors is None:
-        vectors = _compute(dataset.take(first), embedder, progress)
+        vectors = _compute(dataset.take(first), embedder, progress, change)
         if path is not None:
             _write_cache(path, vectors)
     return vectors[rows]
 
 
-def _compute(dataset: Dataset, embedder: Embedder, progress: Progress | None) -> Features:
+def _compute(dataset: Dataset, embedder: Embedder, progress: Progress | None, change: Change | None = None) -> Features:
     def look(uri: str | None) -> Pixels | UserError:
         try:
             return embedder.fit(str(uri))
         except DataError as error:
             return error
+
+    ids = dataset.ids if change is not None else []
 
     faults = Faults(dataset.name)
     vectors = np.empty((len(dataset), embedder.num_features), np.float32)
@@ -212,6 +232,8 @@ def _compute(dataset: Dataset, embedder: Embedder, progress: Progress | None) ->
                 faults.catch(found)
             else:
                 pictures.append(found)
+        if change is not None and not faults.errors:
+            pictures = [change.apply(picture, ids[start + place]) for place, picture in enumerate(pictures)]
         if not faults.errors:  # once one is found the rest is only read, so that all are told together
             vectors[start : start + len(pictures)] = embedder.embed(pictures)
         if progress is not None:

@@ -1,0 +1,98 @@
+"""What an epoch shows, from the configuration: the sampler, the copies of a class, and what a loss is told.
+
+Shapes: N records, K classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ringlight.config.schema import Config
+from ringlight.data.augment import Augmenter
+from ringlight.data.sampling import SAMPLERS, ClassSampler, EpochSampler, class_counts_of, sampler_problems
+from ringlight.errors import Problems
+from ringlight.types import Dataset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def sampler_of(config: Config, train: Dataset, augmenter: Augmenter | None) -> EpochSampler:
+    """Build the configured sampler over the training records.
+
+    Raises:
+        Problems: it cannot keep its promise on these records, a line each.
+    """
+    batch_size = int(config.data.batch_size)
+    labels = train.targets()
+    num_clean = int((~train.label_matrix().any(axis=1)).sum()) if train.task == "multilabel" else 0
+    lines = sampler_problems(
+        config.sampler.name, train.classes, list(train.class_counts().values()), batch_size, num_clean=num_clean
+    )
+    if lines:
+        raise Problems(lines)
+    return SAMPLERS.build(
+        config.sampler.name,
+        labels=labels,
+        task=train.task,
+        seed=config.experiment.seed,
+        batch_size=batch_size,
+        factors=None if augmenter is None or not augmenter.class_factors else augmenter.factors(train),
+        num_epochs=config.training.num_epochs,
+        num_replicas=1,
+        rank=0,
+        **config.sampler.params(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the first epoch shows: how many records of each class, and how many in all.
+
+    A loss that weighs classes is told this and not the bare counts: a class that is drawn 20 times as often must not
+    be weighted 20 times as well.
+    """
+
+    class_counts: tuple[int, ...]
+    num_records: int
+
+
+def seen_by(sampler: EpochSampler, train: Dataset) -> Seen:
+    """Count what epoch 0 shows."""
+    counts = class_counts_of(sampler, train.targets(), len(train.classes))
+    return Seen(tuple(counts), len(sampler.rows(0)))
+
+
+def record_weights(sampler: EpochSampler, num_rows: int, num_epochs: int) -> npt.NDArray[np.float64] | None:
+    """Return how often each record (N,) is seen in an epoch, None where all are seen equally often.
+
+    For a fit that takes all records at once instead of drawing them: the mean over the last ten epochs, by which a
+    progressive sampler has arrived.
+    """
+    if not (isinstance(sampler, ClassSampler) and sampler.draws):
+        return None
+    epochs = range(max(0, num_epochs - 10), num_epochs)
+    times = sum(np.bincount(sampler.rows(epoch), minlength=num_rows).astype(np.float64) for epoch in epochs)
+    return np.asarray(times / len(epochs))
+
+
+def criterion_of(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:
+    """Build the configured loss; `changed` replaces parameters of its own."""
+    from ringlight.losses import LOSSES
+
+    supplied: dict[str, Any] = {
+        "num_classes": len(seen.class_counts),
+        "task": task,
+        "class_counts": list(seen.class_counts),
+        "num_records": seen.num_records,
+    }
+    # A loss of another package may know nothing of the number of records.
+    taken = inspect.signature(LOSSES.factory(config.loss.name)).parameters
+    supplied = {key: value for key, value in supplied.items() if key in taken}
+    loss: nn.Module = LOSSES.build(config.loss.name, **supplied, **{**config.loss.params(), **changed})
+    return loss
