@@ -121,8 +121,8 @@ def choose_num_workers(wish: int | str, device: DeviceChoice, *, cached: bool = 
     """Choose the loader's processes: on a CPU none, the cores train; on CUDA as many as the work on a picture takes.
 
     Decoding a picture takes milliseconds, augmenting one about as long: all cores but one work on that, at most 8. A
-    cache that serves the pixels of pictures nobody augments on the CPU leaves a copy of some ten microseconds a picture
-    (`benchmarks/loader.py`): one process keeps that away from the training, more would only pass batches around.
+    cache that serves the pixels of pictures nobody augments on the CPU leaves a copy of some ten microseconds a
+    picture: to hand a batch over from another process takes several times as long as that copy itself.
 
     Args:
         wish: a number, or `auto`.
@@ -134,7 +134,7 @@ def choose_num_workers(wish: int | str, device: DeviceChoice, *, cached: bool = 
         return int(wish)
     if device.kind == "cpu":
         return 0
-    return 1 if cached and not augmented else min(8, max(1, cpu_count() - 1))
+    return 0 if cached and not augmented else min(8, max(1, cpu_count() - 1))
 
 
 def choose_prefetch_factor(wish: int | str, num_workers: int, batch_bytes: int, free_bytes: int) -> int | None:

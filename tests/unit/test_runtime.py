@@ -49,9 +49,9 @@ def test_workers_follow_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime.choose_num_workers(3, CPU) == 3
 
 
-def test_a_cache_needs_one_worker_unless_the_cpu_augments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_needs_no_workers_unless_the_cpu_augments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "cpu_count", lambda: 16)
-    assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=False) == 1
+    assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=False) == 0
     assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=True) == 8
     assert runtime.choose_num_workers("auto", CUDA, cached=False, augmented=False) == 8
     assert runtime.choose_num_workers("auto", CPU, cached=True, augmented=False) == 0

@@ -9,11 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ringlight.errors import RinglightError
 from ringlight.files import unwritable
 from ringlight.runtime import choose_device, cpu_count, package_versions, workspace_folder
+from ringlight.services.allocators import allocator_advice
+
+GPU_SIZES_GIB = (4, 8, 12, 16, 24, 48, 80, 141)
 
 MIN_FREE_GIB = 2.0
 MIN_MEMORY_GIB = 1.0
@@ -42,6 +46,8 @@ def examine(workspace: Path | str | None = None) -> list[Checkup]:
         "imports": _imports,
         "device": _device,
         "memory": _memory,
+        "allocator": allocator_advice,
+        **{f"GPU of {gib} GiB": partial(_batches, gib) for gib in GPU_SIZES_GIB},
         "models": _models,
         "losses": _losses,
         "augmentation": _augmentation,
@@ -75,8 +81,10 @@ def _imports() -> str:
 
 
 def _device() -> str:
+    from ringlight.services.machine import capabilities
+
     choice = choose_device("auto")
-    return f"{choice.device} ({choice.reason}), {cpu_count()} core(s)"
+    return f"{choice.device} ({choice.reason}), {cpu_count()} core(s), {capabilities(choice)}"
 
 
 def _memory() -> str:
@@ -96,6 +104,12 @@ def _memory() -> str:
         free, total = torch.cuda.mem_get_info()
         text += f"; GPU {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
     return text
+
+
+def _batches(gib: int) -> str:
+    from ringlight.services.machine import batches_per_gpu
+
+    return batches_per_gpu(gib)
 
 
 def _models() -> str:
@@ -120,7 +134,8 @@ def _losses() -> str:
 
     values = []
     for name in LOSSES:
-        task = "multiclass" if "cross_entropy" in name else "multilabel"
+        # The first task that a loss has a meaning for; one that names none is taken for multi-label.
+        task = getattr(LOSSES.factory(name), "tasks", ("multilabel",))[0]
         loss = LOSSES.build(name, num_classes=4, task=task, class_counts=[735, 154, 95, 16])
         targets = torch.tensor([0, 3]) if task == "multiclass" else torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
         value = float(loss(torch.tensor([[2.0, -1, 0, 1], [0, 0, 3, -9]]), targets))

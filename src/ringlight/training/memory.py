@@ -76,14 +76,15 @@ def step_memory(
     trained = sum(part.nbytes for part in module.parameters() if part.requires_grad)
     statistics = sum(part.nbytes for part in module.buffers())
     one, two = (_kept(module, (count, in_chans, *size), precision) for count in (1, 2))
+    # The same storages in the same order; what does not grow (weights in half precision) belongs to the model.
+    growth = [large - small for small, large in zip(one, two, strict=True)]
     # While a layer goes backward, the gradients of its input and its output live beside what was kept.
-    per_image = max(1, two[0] - one[0]) + 2 * (two[1] - one[1]) + 4 * in_chans * size[0] * size[1]
-    fixed = weights + statistics + trained * (1 + optimizer_states) + max(0, 2 * one[0] - two[0])
-    return StepMemory(fixed, per_image)
+    per_image = sum(growth) + 2 * max(growth, default=0) + 4 * in_chans * size[0] * size[1]
+    return StepMemory(weights + statistics + trained * (1 + optimizer_states) + sum(one) - sum(growth), per_image)
 
 
-def _kept(module: nn.Module, shape: tuple[int, ...], precision: str) -> tuple[int, int]:
-    """Return the bytes that autograd keeps for a batch, and those of the largest storage among them."""
+def _kept(module: nn.Module, shape: tuple[int, ...], precision: str) -> list[int]:
+    """Return the bytes of every storage that autograd keeps for a batch, in the order in which they come."""
     mode = FakeTensorMode()
     fake = _fake_copy(module, mode)
     own = {part.untyped_storage()._cdata for part in (*fake.parameters(), *fake.buffers())}
@@ -99,8 +100,7 @@ def _kept(module: nn.Module, shape: tuple[int, ...], precision: str) -> tuple[in
         with autocast(torch.device("cpu"), "bf16" if precision == "16" else precision):
             scores = fake.train()(torch.empty(shape))
         scores.float().logsumexp(1).mean()
-    sizes = [storage.nbytes() for storage in kept.values()]
-    return sum(sizes), max(sizes, default=0)
+    return [storage.nbytes() for storage in kept.values()]
 
 
 def _same(tensor: Tensor) -> Tensor:

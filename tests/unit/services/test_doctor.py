@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from ringlight.cli.main import main
+from ringlight.losses import LOSSES
 from ringlight.services import doctor
 from ringlight.services.doctor import Checkup, examine
 
 CHECKS = (
-    "imports", "device", "memory", "models", "losses", "augmentation", "stratified split", "catalogues", "recipes",
-    "disk space", "write access",
+    "imports", "device", "memory", "allocator", *(f"GPU of {gib} GiB" for gib in (4, 8, 12, 16, 24, 48, 80, 141)),
+    "models", "losses", "augmentation", "stratified split", "catalogues", "recipes", "disk space", "write access",
 )  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def test_every_check_is_well_here_and_one_line(healthy: list[Checkup]) -> None:
     told = {check.name: check.detail for check in healthy}
     assert "torch " in told["imports"]
     assert "convnext_tiny_cbam" in told["models"]
-    assert "focal_loss" in told["losses"]
+    assert all(name in told["losses"] for name in LOSSES)
+    assert "resnet18 at 224 px 256 / 512" in told["GPU of 12 GiB"]
 
 
 def test_nothing_is_written(tmp_path: Path, quick: None) -> None:
