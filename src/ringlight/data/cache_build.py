@@ -22,6 +22,7 @@ from ringlight.data.cache_file import ENTRY, data_start, write_front
 from ringlight.data.content import hash_contents, parallel, read_header
 from ringlight.data.decode import file_fault, open_file
 from ringlight.data.faults import Faults
+from ringlight.data.jpeg import quick_jpeg
 from ringlight.data.preprocess import InputSpec, Pixels, fit_of, fit_size, read_image
 from ringlight.errors import DataError
 from ringlight.runtime import cpu_count
@@ -147,12 +148,13 @@ def _decode_some(sources: Sequence[Source], spec: InputSpec) -> list[Decoded | D
 def _decode(source: Source, spec: InputSpec) -> Decoded | DataError:
     try:
         content = _read(source)
-        image = read_image(content, in_chans=spec.in_chans)
+        pixels = quick_jpeg(content)
+        image = read_image(content if pixels is None else pixels, in_chans=spec.in_chans)
     except DataError as error:
         # Bytes have no name of their own to stand in the line.
         return DataError(error.expected, got=error.got, where=source.uri, fix=error.fix)
-    pixels = np.ascontiguousarray(fit_size(image, spec))
-    return Decoded(pixels, (image.shape[0], image.shape[1]), zlib.crc32(pixels.data))
+    fitted = np.ascontiguousarray(fit_size(image, spec))
+    return Decoded(fitted, (image.shape[0], image.shape[1]), zlib.crc32(fitted.data))
 
 
 def _read(source: Source) -> bytes:
