@@ -71,12 +71,12 @@ def seen_by(sampler: EpochSampler, train: Dataset) -> Seen:
 def record_weights(sampler: EpochSampler, num_rows: int, num_epochs: int) -> npt.NDArray[np.float64] | None:
     """Return how often each record (N,) is seen in an epoch, None where all are seen equally often.
 
-    For a fit that takes all records at once instead of drawing them: the mean over the last ten epochs, by which a
-    progressive sampler has arrived.
+    For a fit that takes all records at once instead of drawing them: the mean over ten epochs from the run's last on,
+    by which a progressive sampler has arrived.
     """
     if not (isinstance(sampler, ClassSampler) and sampler.draws):
         return None
-    epochs = range(max(0, num_epochs - 10), num_epochs)
+    epochs = range(num_epochs - 1, num_epochs + 9)
     times = sum(np.bincount(sampler.rows(epoch), minlength=num_rows).astype(np.float64) for epoch in epochs)
     return np.asarray(times / len(epochs))
 

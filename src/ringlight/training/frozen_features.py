@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from ringlight.data.augment import Augmenter
 from ringlight.data.preprocess import InputSpec, Pixels, to_tensor
+from ringlight.errors import ModelError
 from ringlight.runtime import LOGGER, DeviceChoice
 from ringlight.training.features import BATCH_SIZE, Change, Embedder, Features, features_of
 from ringlight.types import Dataset
@@ -53,16 +54,35 @@ def backbone_embedder(module: nn.Module, name: str, spec: InputSpec, device: Dev
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Return the SHA-256 of a model's weights and statistics without those of its classifier."""
+    """Return the SHA-256 of a model's weights, statistics and settings without those of its classifier.
+
+    Settings are the layers' kinds and plain values: with another pooling the same weights give other features.
+    """
     from ringlight.models.heads import classifier_of
 
-    head = {id(tensor) for tensor in classifier_of(module).state_dict(keep_vars=True).values()}
+    classifier = classifier_of(module)
+    head = {id(tensor) for tensor in classifier.state_dict(keep_vars=True).values()}
     digest = hashlib.sha256()
+    for key, layer in module.named_modules():
+        if layer is not classifier:
+            digest.update(f"{key} {type(layer).__name__} {_settings(layer)}".encode())
     for key, tensor in module.state_dict(keep_vars=True).items():
         if id(tensor) not in head:
             digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+NOT_OF_THE_FEATURES = frozenset({"training", "num_classes", "drop_rate", "drop_prob", "p"})
+"""A layer's plain values that say how it is trained or what follows it."""
+
+
+def _settings(layer: nn.Module) -> list[tuple[str, object]]:
+    return sorted(
+        (key, value)
+        for key, value in vars(layer).items()
+        if isinstance(value, str | int | float | tuple) and not key.startswith("_") and key not in NOT_OF_THE_FEATURES
+    )
 
 
 def _before_head(module: nn.Module, spec: InputSpec, device: str, images: list[Pixels]) -> Features:
@@ -107,15 +127,29 @@ def feature_table(
 
     Raises:
         Problems: files that cannot be read, a line each.
+        ModelError: the model gives numbers that are not finite.
     """
     started = time.perf_counter()
     with evaluating(module, device):
-        features = features_of(data, embedder, cache=cache, progress=progress)
+        features = _finite(features_of(data, embedder, cache=cache, progress=progress), data, embedder)
     LOGGER.info(
         "%s of %d images, %d numbers each: %.1f s", embedder.title, len(data), features.shape[1],
         time.perf_counter() - started,
     )  # fmt: skip
     return FeatureTable(features, {key: row for row, key in enumerate(data.ids)})
+
+
+def _finite(features: Features, data: Dataset, embedder: Embedder) -> Features:
+    """Return the features; a single one that is not finite would spoil every weight of a head."""
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        raise ModelError(
+            "finite numbers",
+            got=f"{len(bad)} of {len(features)} images with others, the first record `{data.ids[bad[0]]}`",
+            where=embedder.title,
+            fix="check the model's weights (weights.folder, model.pretrained)",
+        )
+    return features
 
 
 class evaluating:  # noqa: N801 - reads as a statement
@@ -154,6 +188,10 @@ def augmented_features(
 
     A record has `num_views` of them, times its class's factor: of a class with a factor of 20 every record stands there
     20 times, 19 of them augmented by the heavy pipeline.
+
+    Raises:
+        Problems: files that cannot be read, a line each.
+        ModelError: the model gives numbers that are not finite.
     """
     empty = np.empty((0, embedder.num_features), np.float32), np.empty(0, np.int64)
     if augmenter is None:
@@ -168,9 +206,11 @@ def augmented_features(
             def change(pixels: Pixels, record_id: str, copy: int = copy) -> Pixels:
                 return augmenter(pixels, epoch=0, record_id=f"{record_id}#{copy}", heavy=heavy[record_id]).image
 
-            name = json.dumps([augmenter.seed, copy, augmentation], sort_keys=True, default=str)
-            found.append(
-                features_of(train.take(taken), embedder, cache=cache, progress=progress, change=Change(name, change))
-            )
+            # With the labels it changes which pipeline a picture goes through, though not the picture.
+            heavily = [row for row, number in enumerate(taken) if heavy[train.ids[number]]]
+            name = json.dumps([augmenter.seed, copy, augmentation, heavily], sort_keys=True, default=str)
+            part = train.take(taken)
+            vectors = features_of(part, embedder, cache=cache, progress=progress, change=Change(name, change))
+            found.append(_finite(vectors, part, embedder))
             rows.append(taken)
     return (np.concatenate(found), np.concatenate(rows)) if found else empty

@@ -50,6 +50,10 @@ class Problem:
             criterion=self.criterion, weights=None if self.weights is None else self.weights[index],
         )  # fmt: skip
 
+    def held(self) -> npt.NDArray[np.int64]:
+        """Return the rows that a fold holds out; augmented copies, which come behind the originals, are in none."""
+        return np.unique(np.concatenate([held for _, held in self.folds])) if self.folds else np.empty(0, np.int64)
+
     def loss(self, logits_nk: Tensor) -> float:
         """Return the mean loss of logits of these records, each counting as its weight says."""
         with torch.no_grad():
@@ -109,7 +113,10 @@ def strength_of(value: float | str, key: str, least: float = 0.0) -> float | Non
 
 
 def out_of_fold(problem: Problem, fit: Callable[[Problem], Mapping[float, Fitted]]) -> dict[float, Tensor]:
-    """Return for each strength the scores (N, K) of every record by the head that did not see it."""
+    """Return for each strength the scores (N, K) of every record by the head that did not see it.
+
+    Rows that no fold holds out (:meth:`Problem.held`) are zero and are to be left out of what is judged.
+    """
     scores: dict[float, Tensor] = {}
     for rows, held in problem.folds:
         index = torch.as_tensor(held)
@@ -125,4 +132,6 @@ def out_of_fold(problem: Problem, fit: Callable[[Problem], Mapping[float, Fitted
 
 def held_out_losses(problem: Problem, fit: Callable[[Problem], Mapping[float, Fitted]]) -> dict[float, float]:
     """Return for each strength the mean loss of the held-out records; empty without folds."""
-    return {strength: problem.loss(logits) for strength, logits in out_of_fold(problem, fit).items()}
+    held = problem.held()
+    judged = problem.part(held)
+    return {strength: judged.loss(logits[held]) for strength, logits in out_of_fold(problem, fit).items()}

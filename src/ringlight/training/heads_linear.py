@@ -38,15 +38,16 @@ class LogisticHead:
         penalties = PENALTIES if self.penalty is None else (self.penalty,)
         held_out = {}
         if self.penalty is None and problem.folds:
-            held_out = held_out_losses(problem, lambda part: self._path(part, penalties))
+            held_out = held_out_losses(problem, lambda part: self.path(part, penalties))
         chosen = min(held_out, key=held_out.__getitem__) if held_out else self.penalty
         if chosen is None:
             chosen = MIDDLE
         # Down the same path as in the folds: a fit from zero stops elsewhere within the tolerance.
-        layers = self._path(problem, [value for value in penalties if value >= chosen] or [chosen])
+        layers = self.path(problem, [value for value in penalties if value >= chosen] or [chosen])
         return Fitted(layer=layers[chosen].layer, chosen=chosen, held_out=held_out)
 
-    def _path(self, problem: Problem, penalties: Sequence[float]) -> dict[float, Fitted]:
+    def path(self, problem: Problem, penalties: Sequence[float]) -> dict[float, Fitted]:
+        """Return the layer of each penalty, fitted to all records of the problem."""
         standard = Standard.of(problem.features)
         layers = fit_path(
             standard.apply(problem.features), problem.targets, problem.criterion, problem.num_classes, penalties,
@@ -85,17 +86,20 @@ class RidgeHead:
     def fit(self, problem: Problem) -> Fitted:
         """Choose penalty and scale, then fit all records."""
         penalties = SHRINKAGES if self.penalty is None else (self.penalty,)
-        scores = out_of_fold(problem, lambda part: self._path(part, penalties))
-        scaled = {penalty: _best_scale(problem, logits) for penalty, logits in scores.items()}
+        scores = out_of_fold(problem, lambda part: self.path(part, penalties))
+        held = problem.held()
+        judged = problem.part(held)
+        scaled = {penalty: _best_scale(judged, logits[held]) for penalty, logits in scores.items()}
         held_out = {penalty: loss for penalty, (_, loss) in scaled.items()}
         chosen = min(held_out, key=held_out.__getitem__) if held_out else self.penalty or 10.0
-        layer = self._path(problem, [chosen])[chosen].layer
+        layer = self.path(problem, [chosen])[chosen].layer
         if layer is None:
             raise ValueError("a ridge is a linear layer")
         scale = scaled[chosen][0] if chosen in scaled else 1.0
         return Fitted(layer=Layer(layer.weight * scale, layer.bias * scale), chosen=chosen, held_out=held_out)
 
-    def _path(self, problem: Problem, penalties: Sequence[float]) -> dict[float, Fitted]:
+    def path(self, problem: Problem, penalties: Sequence[float]) -> dict[float, Fitted]:
+        """Return the layer of each penalty, fitted to all records of the problem."""
         standard = Standard.of(problem.features)
         x_nd = standard.apply(problem.features).double()
         shares_n1 = (torch.ones(len(x_nd)) if problem.weights is None else problem.weights).double().unsqueeze(1)

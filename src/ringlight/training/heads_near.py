@@ -29,22 +29,21 @@ class CosinePrototypes:
         head = self._prototypes(problem).module
         if not isinstance(head, CosineHead):
             raise ValueError("prototypes make a cosine head")
-        told = cosines[0.0] if cosines else head.cosines(problem.features).detach()
-        layer = _diagonal(problem, told)
+        held = problem.held()
+        judged = problem.part(held) if cosines else problem
+        told = cosines[0.0][held] if cosines else head.cosines(problem.features).detach()
+        layer = _diagonal(judged, told)
         with torch.no_grad():
             head.scale.copy_(layer.weight.squeeze(1))
             head.bias.copy_(layer.bias)
-        held_out = {0.0: problem.loss(told * head.scale.detach() + head.bias.detach())} if cosines else {}
+        held_out = {0.0: judged.loss(told * head.scale.detach() + head.bias.detach())} if cosines else {}
         return Fitted(module=head, spec={"name": "cosine"}, chosen=0.0, held_out=held_out)
 
     def _prototypes(self, problem: Problem) -> Fitted:
         unit_nd, truth_nk = F.normalize(problem.features, dim=1), problem.truth()
-        if problem.weights is not None:
-            unit_nd = unit_nd * problem.weights.float().unsqueeze(1)
-        prototypes_kd = truth_nk.T @ unit_nd / truth_nk.sum(0).clamp(min=1).unsqueeze(1)
+        prototypes_kd = _means(unit_nd, truth_nk, problem.weights)
         if problem.task == "multilabel":
-            without = 1 - truth_nk
-            prototypes_kd = prototypes_kd - without.T @ unit_nd / without.sum(0).clamp(min=1).unsqueeze(1)
+            prototypes_kd = prototypes_kd - _means(unit_nd, 1 - truth_nk, problem.weights)
         head = CosineHead(problem.features.shape[1], problem.num_classes)
         with torch.no_grad():
             head.weight.copy_(F.normalize(prototypes_kd, dim=1))
@@ -89,6 +88,13 @@ class NearestNeighbors:
         head.features.copy_(F.normalize(problem.features, dim=1))
         head.votes.copy_(problem.truth())
         return Fitted(module=head, spec={"name": "knn", **values}, chosen=num_neighbors)
+
+
+def _means(unit_nd: Tensor, members_nk: Tensor, weights_n: Tensor | None) -> Tensor:
+    """Return the weighted mean (K, D) of each class's members; zero where it has none."""
+    shares_nk = members_nk if weights_n is None else members_nk * weights_n.float().unsqueeze(1)
+    # Divided first: a sum of tiny weights must not vanish in the division.
+    return (shares_nk / shares_nk.sum(0).clamp(min=torch.finfo(torch.float32).tiny)).T @ unit_nd
 
 
 def _diagonal(problem: Problem, cosines_nk: Tensor) -> Layer:

@@ -39,7 +39,10 @@ class Method:
 
 
 def _plainly(after: Literal["post_hoc", "crt"]) -> Method:
-    return Method(loss={task: (name, {}) for task, name in PLAIN.items()}, after=after)
+    return Method(
+        loss={"multiclass": (PLAIN["multiclass"], {}), "multilabel": (PLAIN["multilabel"], {"pos_weight": None})},
+        after=after,
+    )
 
 
 METHODS: Mapping[str, Method] = {
@@ -76,7 +79,7 @@ def with_method(config: Config, method: str, task: Task, tau: float | None = Non
     """Return the configuration with a method put in: its loss and its sampler in the place of the former ones.
 
     Applied again it changes nothing, so that a run's `config.yaml` runs as it ran. A loss that is the method's already
-    keeps its parameters.
+    keeps the parameters that do not make the method.
 
     Raises:
         ConfigError: the method has no form for the task.
@@ -93,18 +96,17 @@ def with_method(config: Config, method: str, task: Task, tau: float | None = Non
         name, params = chosen.loss[task]
         own = config.loss.params() if config.loss.name == name else {}
         extra = {"tau": tree["imbalance"]["tau"]} if name == "logit_adjustment" else {}
-        tree["loss"] = {"name": name, **params, **own, **extra}
+        tree["loss"] = {"name": name, **own, **params, **extra}
     if chosen.sampler is not None and config.sampler.name != chosen.sampler:
         tree["sampler"] = {"name": chosen.sampler}
     return Config.model_validate(tree)
 
 
 def plain(config: Config, task: Task) -> Config:
-    """Return the configuration with the plain loss of the task, its parameters kept where it is one already."""
-    if config.loss.name == PLAIN[task]:
-        return config
+    """Return the configuration with the plain loss of the task; one that is it keeps all but class weights."""
+    own = config.loss.params() if config.loss.name == PLAIN[task] else {}
     tree = config.model_dump()
-    tree["loss"] = {"name": PLAIN[task]}
+    tree["loss"] = {"name": PLAIN[task], **{key: value for key, value in own.items() if key != "pos_weight"}}
     return Config.model_validate(tree)
 
 

@@ -25,7 +25,7 @@ MAX_STEPS = 60
 TOLERANCE = 1e-5
 """Largest component of the gradient at which a fit has converged; scores then change in the fifth digit."""
 SMALLEST_SCALE = 1e-6
-"""A feature that varies less is constant: it is left as it is instead of being blown up."""
+"""A feature that varies less, in parts of its mean or of 1, is constant but for rounding: it is not blown up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Standard:
     def of(cls, features_nd: Tensor) -> Standard:
         """Measure features (N, D)."""
         scale, mean = torch.std_mean(features_nd, dim=0, correction=0)
-        return cls(mean, torch.where(scale < SMALLEST_SCALE, torch.ones_like(scale), scale))
+        least = SMALLEST_SCALE * mean.abs().clamp(min=1)
+        return cls(mean, torch.where(scale < least, torch.ones_like(scale), scale))
 
     def apply(self, features_nd: Tensor) -> Tensor:
         """Return standardised features."""
@@ -109,7 +110,7 @@ def fit_layer(
         optimizer.zero_grad()
         losses_n = record_losses(criterion, torch.addmm(bias, standard_nd, weight.T), targets)
         value = (shares_n * losses_n).sum() + penalty / 2 * (weight * weight).sum()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
