@@ -25,7 +25,9 @@ from ringlight.config.schema import LATER, PARTS, SCHEMA_VERSION, SECTIONS, Conf
 from ringlight.config.shipped import CONFIGS, describe_recipes, group_names, recipe_names
 from ringlight.errors import Problems, did_you_mean
 
-__all__ = ["ALIASES", "compose", "describe_recipes", "group_names", "read_config", "recipe_names", "to_yaml"]
+__all__ = [
+    "ALIASES", "compose", "describe_recipes", "group_names", "group_values", "read_config", "recipe_names", "to_yaml",
+]  # fmt: skip
 
 CheckParts = Callable[[dict[str, Any]], list[str]]
 """Gets every section as plain values, each part named by text; returns a line for each wrong name or parameter."""
@@ -76,7 +78,7 @@ def compose(
     problems += [*fault, *file_faults, *override_faults]
     base = {} if recipe is None or complete else _compose_shipped(f"recipe/{recipe}")
     base, layers = (file_layer.values, [override_layer]) if complete else (base, [file_layer, override_layer])
-    tree = lay(base, layers, _load_group)
+    tree = lay(base, layers, group_values)
     problems += [line for line in (apply(tree, one) for one in assignments) if line is not None]
     asked = [one.key for one in assignments] + [f"scheduler.{key}" for key in layers[0].values.get("scheduler", {})]
     if "scheduler.warmup_epochs" not in asked:
@@ -203,8 +205,8 @@ def _unquoted(value: str) -> str | None:
     return None if value in ("", "null") else value
 
 
-def _load_group(section: str, name: str) -> Tree | None:
-    """Return a group file's values, None when there is no such file."""
+def group_values(section: str, name: str) -> Tree | None:
+    """Return the values of a shipped group file, None when there is no such file."""
     return _compose_shipped(f"{section}/{name}").get(section, {}) if name in group_names(section) else None
 
 

@@ -115,6 +115,12 @@ class PixelCache:
             )
         return type(self)(self.path, self.spec, slots.astype(np.int64), file=self._file)
 
+    def holds(self, dataset: Dataset) -> bool:
+        """Whether every image of a data set is in the cache, by content."""
+        if dataset.table.column("content").null_count:
+            return False
+        return bool(np.isin(_digests(dataset), self._file.entries["digest"]).all())
+
     def source_shape(self, row: int) -> tuple[int, int]:
         """Return the (height, width) the upright image had before it was brought to size."""
         height, width = self._file.entries["source"][self._slots[row]].tolist()

@@ -39,7 +39,8 @@ INDEX = "bundle.json"
 class Bundle:
     """What `bundle.json` says, without the weights.
 
-    `architecture` is a catalogue name with its parameters: `name`, `in_chans`, `drop_rate`, `params`. What was fixed on
+    `architecture` is a catalogue name with its parameters: `name`, `in_chans`, `drop_rate`, `params`, and `head` where
+    something else stands in the place of the linear classifier. What was fixed on
     validation is kept as its own `to_dict` wrote it: `calibration` (empty: none), `operating_points` by name, `tta`;
     `operating_point` names the point that decides, `good_class` the class of good parts, and decisions less sure than
     `reject_threshold` are for a human.
@@ -245,6 +246,7 @@ def _build(bundle: Bundle, weights: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     from ringlight.models import build_model
+    from ringlight.models.heads import install_head, make_head, num_features_of
 
     architecture = bundle.architecture
     module = build_model(
@@ -256,6 +258,8 @@ def _build(bundle: Bundle, weights: Path) -> nn.Module:
         image_size=bundle.input_spec.image_size,
         params=architecture["params"],
     ).module
+    if architecture.get("head"):
+        install_head(module, make_head(architecture["head"], num_features_of(module), len(bundle.classes)))
     try:
         module.load_state_dict(load_file(weights), strict=True)
     except (RuntimeError, SafetensorError) as error:

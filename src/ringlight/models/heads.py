@@ -126,7 +126,8 @@ def num_features_of(module: nn.Module) -> int:
     layer = classifier_of(module)
     if isinstance(layer, nn.Linear):
         return layer.in_features
-    return int((layer.weight if isinstance(layer, CosineHead) else layer.features).shape[1])  # type: ignore[union-attr]
+    kept = layer.weight if isinstance(layer, CosineHead) else layer.features
+    return int(torch.as_tensor(kept).shape[1])
 
 
 def install_head(module: nn.Module, head: nn.Module) -> None:

@@ -75,7 +75,7 @@ def dry_run(
 
 def _lines(made: Plan, workspace: Path) -> list[str]:
     config = made.config
-    steps = -(-len(made.split.train) // config.data.batch_size)
+    steps = -(-len(made.sampler) // int(config.data.batch_size))
     parameters = sum(parameter.numel() for parameter in made.module.parameters())
     return [
         f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.fingerprint[:12]}",

@@ -23,6 +23,7 @@ from ringlight.inference.bundle import INDEX
 from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
     LOGGER,
+    DeviceChoice,
     log_file,
     new_run_folder,
     package_versions,
@@ -31,6 +32,7 @@ from ringlight.runtime import (
 )
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
+from ringlight.training.device_faults import cpu_fallback, is_cuda_failure
 from ringlight.training.fit import fit
 from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
@@ -125,8 +127,7 @@ def resume(
             where=str(folder),
             fix="bring the data back as it was, or start a new run",
         )
-    last = folder / "checkpoints" / "last.ckpt"
-    return _execute(made, folder, last if last.is_file() else None, control, trackers)
+    return _execute(made, folder, _last(folder), control, trackers)
 
 
 def _execute(
@@ -135,8 +136,32 @@ def _execute(
     tracker = Trackers([TensorBoardTracker(folder / "logs"), *trackers])
     with log_file(folder / "train.log"), _status(made, folder, tracker):
         _announce(made, folder, checkpoint)
-        outcome = fit(made, folder, tracker=tracker, control=control or QuietControl(), resume=checkpoint)
+        control = control or QuietControl()
+        try:
+            outcome = fit(made, folder, tracker=tracker, control=control, resume=checkpoint)
+        except Exception as error:
+            if not is_cuda_failure(error):
+                raise
+            made = _on_the_cpu(made, folder, cpu_fallback(error, made.device))
+            outcome = fit(made, folder, tracker=tracker, control=control, resume=_last(folder))
     return Run(folder, outcome.results)
+
+
+def _last(folder: Path) -> Path | None:
+    last = folder / "checkpoints" / "last.ckpt"
+    return last if last.is_file() else None
+
+
+def _on_the_cpu(made: Plan, folder: Path, device: DeviceChoice) -> Plan:
+    """Plan the run again for the CPU, from its own split: what lay on the GPU is lost with it."""
+    LOGGER.warning("%s", device.reason)
+    values = {
+        "split.file": str(folder.absolute() / "split.csv"), "training.device": device.device,
+        "training.precision": "32", "data.augment_on": "cpu", "data.keep_on_device": False, "data.num_workers": "auto",
+    }  # fmt: skip
+    again = make_plan(made.config.replacing(values), made.cache)
+    write_text(folder / "config.yaml", to_yaml(again.config))
+    return again
 
 
 def _announce(made: Plan, folder: Path, checkpoint: Path | None) -> None:

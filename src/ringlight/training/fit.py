@@ -11,6 +11,7 @@ from typing import Any
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import determinism, environment
+from ringlight.training.frozen import FrozenLearner
 from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
 from ringlight.training.learner import DeepLearner
 from ringlight.training.pages import epoch_pictures, write_pages, write_sheet
@@ -36,7 +37,8 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     tracker.log_params(hyper_parameters(plan.config))
     with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
         where = environment(plan.device, plan.config.training.precision)
-        learner = DeepLearner.from_plan(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
+        kind = FrozenLearner if plan.config.training.mode == "frozen" else DeepLearner
+        learner = kind.from_plan(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
         val = plan.part("val") if len(plan.split.val) else None
         history = learner.fit(plan.part("train"), val, tracker=tracker, control=control, resume=resume)
         trained = time.perf_counter()
@@ -44,7 +46,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
         judged = time.perf_counter()
         probe = probe_of(plan)
     spent = {"fit": trained - started, "judge": judged - trained, "leak_probe": time.perf_counter() - judged}
-    values = results(plan, folder.name, history, verdict, probe, where, spent)
+    values = results(plan, folder.name, history, verdict, probe, where, spent, learner.notes)
     write_predictions(folder, verdict)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))

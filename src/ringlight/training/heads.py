@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ringlight.config.schema import Config
+from ringlight.errors import ConfigError
 from ringlight.registry import Catalogue
 from ringlight.training.head_problem import Head
 from ringlight.training.heads_linear import LinearHead, LogisticHead, RidgeHead
@@ -22,3 +24,21 @@ HEADS: Catalogue[Head] = Catalogue(
 
 LINEAR = ("logistic", "linear", "ridge")
 """The heads that are one linear layer, which can be trained further."""
+
+
+def head_problems(config: Config) -> list[str]:
+    """Return what is wrong with mode and head together, one line each; empty when all is well."""
+    lines = HEADS.problems(config.head.name, config.head.params())
+    if not lines:
+        try:
+            HEADS.build(config.head.name, **config.head.params())
+        except ConfigError as error:
+            lines = [str(error)]
+    name = config.head.name
+    if config.training.mode == "head_then_finetune" and name in HEADS and name not in LINEAR:
+        fault = ConfigError(
+            f"a head that can be trained further ({', '.join(LINEAR)})", got=name, where="head.name",
+            fix="set head.name=logistic, or training.mode=frozen",
+        )  # fmt: skip
+        lines.append(str(fault))
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,18 +11,19 @@ import numpy as np
 
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
-from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import ConfigError, RunError
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
 from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
+from ringlight.training.feeding import JUDGED_BATCH, Feeder
 from ringlight.types import Dataset, History, Prediction, RunControl, Task, Tracker
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ringlight.training.frozen import Frozen
     from ringlight.training.plan import Plan
     from ringlight.training.rules import Rules
     from ringlight.training.task import ClassificationTask
@@ -36,7 +37,8 @@ class DeepLearner:
     """Fits a module with a criterion as a configuration says.
 
     `folder` receives the checkpoints; `on_epoch` is called after every epoch with the history and the scores of the
-    validation part. `weights_from` tells, after `fit`, which checkpoint the module's weights come from.
+    validation part. After `fit`, `weights_from` tells which checkpoint the module's weights come from, `head_spec` what
+    stands in the place of its linear classifier (empty: nothing), and `notes` what happened on the way.
     """
 
     def __init__(
@@ -64,7 +66,11 @@ class DeepLearner:
         self.folder = folder
         self.on_epoch = on_epoch or _ignore
         self.weights_from: Path | None = None
+        self.head_spec: dict[str, Any] = {}
+        self.notes: list[str] = []
         self.fingerprint = ""
+        self._plan: Plan | None = None
+        self.feeder = Feeder(spec, self.device, config=config, augmenter=augmenter)
         self._origin: Bundle | None = None
 
     @classmethod
@@ -83,6 +89,7 @@ class DeepLearner:
             on_epoch=on_epoch,
         )
         learner.fingerprint = plan.fingerprint
+        learner._plan = plan
         return learner
 
     def fit(
@@ -99,25 +106,72 @@ class DeepLearner:
         from ringlight.training.engine import extras, make_trainer
 
         config, criterion, folder = self._needs()
+        if config.training.mode == "head_then_finetune" and resume is None:
+            frozen = self._frozen()
+            frozen.install(frozen.fit(train, frozen.table().of(train)))
+        if self._plan is not None:
+            self.feeder.open_cache(self._plan)
         monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
-        heartbeat = Heartbeat(control, config.training.num_epochs, config.data.batch_size)
+        heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))
         keeper = Keeper(folder, monitor)
-        loader = self._loader(train, shuffle=True)
+        loader = self.feeder.train_loader(train, None if self._plan is None else self._plan.sampler)
+        task = self._task(config, criterion, monitor, len(loader), train)
+        self._lay_out(config, train)
         with quiet_libraries():
             trainer = make_trainer(config, self.device, [reporter, heartbeat, keeper, *extras(config, monitor)])
             try:
                 trainer.fit(
-                    self._task(config, criterion, monitor, len(loader)),
+                    task,
                     loader,
-                    None if monitor is None or val is None else self._loader(val, shuffle=False),
+                    None if monitor is None or val is None else self.feeder.val_loader(val),
                     ckpt_path=resume,
                     weights_only=True,
                 )
             finally:
                 heartbeat.restore()
         self._restore(keeper.path)
+        self.notes += [_step_down(one) for one in task.step_downs]
+        self.finish(train)
         return reporter.history
+
+    def finish(self, train: Dataset) -> None:
+        """Do what `imbalance.method` asks for after the training: fit the classifier again, or take the prior out."""
+        from ringlight.training.imbalance import METHODS, take_out_prior
+
+        plan = self._plan
+        after = None if plan is None else METHODS[plan.config.imbalance.method].after
+        if plan is None or after is None:
+            return
+        if after == "crt":
+            from ringlight.training.frozen import retrain_classifier
+
+            note = retrain_classifier(self._frozen(), train)
+        else:
+            note = take_out_prior(self.module, plan.seen, self.task, plan.config.imbalance.tau)
+        self.notes.append(note)
+        LOGGER.info(note)
+
+    def _frozen(self) -> Frozen:
+        from ringlight.training.frozen import Frozen
+
+        if self._plan is None:
+            raise RunError(
+                "a learner made from a plan", got="one of single parts", where="training.mode",
+                fix="build it with DeepLearner.from_plan",
+            )  # fmt: skip
+        return Frozen.of_plan(self._plan)
+
+    def _lay_out(self, config: Config, train: Dataset) -> None:
+        """Move the model to the device in the chosen layout, compiled if that was chosen."""
+        from ringlight.training.speed import SpeedChoice, apply_speed
+
+        training = config.training
+        layout = "contiguous" if training.memory_format == "auto" else training.memory_format
+        choice = SpeedChoice(training.precision, layout, training.compile is True, 1.0, (), "")
+        height, width = self.feeder.size_of(train)
+        shape = (int(config.data.batch_size), self.spec.in_chans, height, width)
+        apply_speed(self.module, choice, shape, self.device)
 
     def _needs(self) -> tuple[Config, nn.Module, Path]:
         if self.config is None or self.criterion is None or self.folder is None:
@@ -129,7 +183,9 @@ class DeepLearner:
             )
         return self.config, self.criterion, self.folder
 
-    def _task(self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int) -> ClassificationTask:
+    def _task(
+        self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int, train: Dataset
+    ) -> ClassificationTask:
         from ringlight.training.engine import optimizer_of, schedule_of
         from ringlight.training.task import ClassificationTask
 
@@ -142,30 +198,7 @@ class DeepLearner:
             optimizer=optimizer_of(config),
             schedule=schedule_of(config, monitor, num_batches),
             monitor=monitor,
-        )
-
-    def _loader(self, data: Dataset, *, shuffle: bool) -> Any:
-        seed, batch_size, workers = 0, 8, 0
-        if self.config is not None:
-            seed, batch_size = self.config.experiment.seed, self.config.data.batch_size
-            workers = int(self.config.data.num_workers) if self.config.data.num_workers != "auto" else 0
-        elif self._origin is not None:
-            # The batches it was judged in: the last digits of a score depend on how many images go together.
-            batch_size = int(self._origin.training_config.get("data", {}).get("batch_size", batch_size))
-        # Batch normalisation cannot learn from a single image: each epoch leaves another one out instead.
-        alone = shuffle and batch_size > 1 and len(data) % batch_size == 1 and len(data) > 1
-        if alone:
-            LOGGER.info("every epoch leaves one image out, each another: alone in the last batch it teaches nothing")
-        return make_loader(
-            data,
-            self.spec,
-            batch_size=batch_size,
-            seed=seed,
-            shuffle=shuffle,
-            augmenter=self.augmenter if shuffle else None,
-            num_workers=workers,
-            drop_last=alone,
-            pin_memory=self.device.kind == "cuda",
+            device_input=self.feeder.device_input(train),
         )
 
     def _restore(self, checkpoint: Path) -> None:
@@ -191,7 +224,7 @@ class DeepLearner:
         module = self.module.to(self.device.device).eval()
         score = partial(forward, module, device=self.device.device)
         with quiet_libraries(), torch.inference_mode():
-            parts = [averaged(score, batch["image"], tta, self.task) for batch in self._loader(data, shuffle=False)]
+            parts = [averaged(score, batch["image"], tta, self.task) for batch in self.feeder.loader(data)]
         return Prediction(data.ids, np.concatenate(parts), self.classes, self.task, data.targets())
 
     def bundle(self, metrics: dict[str, Any], rules: Rules | None = None) -> Bundle:
@@ -205,6 +238,7 @@ class DeepLearner:
                 "in_chans": config.model.in_chans,
                 "drop_rate": config.model.drop_rate,
                 "params": config.model.params(),
+                **({"head": self.head_spec} if self.head_spec else {}),
             },
             task=self.task,
             classes=self.classes,
@@ -235,4 +269,13 @@ class DeepLearner:
             device = choose_device("auto")
         learner = cls(module, spec=bundle.input_spec, classes=bundle.classes, task=bundle.task, device=device)
         learner._origin = bundle
+        # The batches it was judged in: the last digits of a score depend on how many images go together.
+        learner.feeder.batch_size = int(bundle.training_config.get("data", {}).get("batch_size", JUDGED_BATCH))
         return learner
+
+
+def _step_down(one: Mapping[str, int]) -> str:
+    return (
+        f"memory ran out in epoch {one['epoch'] + 1}, step {one['step']}: from there on a step is made in "
+        f"{one['chunks']} parts, and running the configuration again need not give the same bits"
+    )

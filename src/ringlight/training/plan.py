@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,14 @@ from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
 from ringlight.data.checks import Inspection
 from ringlight.data.preprocess import InputSpec
+from ringlight.data.sampling import SAMPLERS, EpochSampler
 from ringlight.errors import ConfigError, DataError, Problems
 from ringlight.evaluation.metrics import monitor_mode
-from ringlight.runtime import (
-    DeviceChoice,
-    choose_device,
-    choose_num_workers,
-    choose_precision,
-    determinism,
-    seed_everything,
-)
+from ringlight.runtime import DeviceChoice, choose_device, choose_precision, determinism
+from ringlight.training.build import augmentation_of, build_parts
+from ringlight.training.drawing import Seen
+from ringlight.training.heads import HEADS, head_problems
+from ringlight.training.imbalance_choice import Choice
 from ringlight.training.records import data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
@@ -38,7 +36,8 @@ class Plan:
 
     `given` is the data as its source gave it, `dataset` the same records with the groups filled in that were found for
     the split. What was found is no part of the data's identity: one data set has one fingerprint however it is divided.
-    `cache` is the folder where features and found duplicates are remembered.
+    `sampler` draws the training records, `seen` is what its first epoch shows, which the loss was told. `choice` is how
+    `imbalance.method=auto` was decided. `cache` is the folder where pictures, features and found duplicates are kept.
     """
 
     config: Config
@@ -50,9 +49,12 @@ class Plan:
     weights: WeightsChoice
     criterion: nn.Module
     augmenter: Augmenter | None
+    sampler: EpochSampler
+    seen: Seen
     device: DeviceChoice
     notes: tuple[str, ...]
     cache: Path
+    choice: Choice | None = None
 
     def part(self, name: str) -> Dataset:
         """Return the records of `train`, `val` or `test`."""
@@ -79,7 +81,7 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
     from ringlight.optim import OPTIMIZERS, SCHEDULERS
 
     lines: list[str] = []
-    for catalogue in (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, SOURCES):
+    for catalogue in (MODELS, HEADS, LOSSES, SAMPLERS, OPTIMIZERS, SCHEDULERS, SOURCES):
         section = tree.get(catalogue.family)
         if not isinstance(section, Mapping) or not isinstance(section.get(catalogue.name_key), str):
             continue  # the schema says so in its own line
@@ -108,6 +110,10 @@ def make_plan(config: Config, cache: Path) -> Plan:
     device = choose_device(config.training.device)
     choose_precision(config.training.precision, device)
     _try_optimization(config)
+    config = augmentation_of(config)
+    lines = head_problems(config) if config.training.mode != "finetune" else []
+    if lines:
+        raise Problems(lines)
     inspection = load_dataset(config, cache)
     notes = data_notes(inspection)
     _trainable(inspection, config)
@@ -119,7 +125,13 @@ def make_plan(config: Config, cache: Path) -> Plan:
     elif config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
-        return _build(config, inspection.dataset, dataset, split, device, notes, cache)
+        built = build_parts(config, inspection, dataset, dataset.take(split.train), device, cache)
+    return Plan(
+        config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,
+        module=built.module, weights=built.weights, criterion=built.criterion, augmenter=built.augmenter,
+        sampler=built.sampler, seen=built.seen, device=device, notes=(*notes, *built.notes), cache=cache,
+        choice=built.choice,
+    )  # fmt: skip
 
 
 def _try_optimization(config: Config) -> None:
@@ -164,107 +176,3 @@ def _judgeable(dataset: Dataset, config: Config) -> None:
     lines = rule_problems(config.evaluation, dataset.classes, dataset.task)
     if lines:
         raise Problems(lines)
-
-
-def _build(
-    config: Config,
-    given: Dataset,
-    dataset: Dataset,
-    split: Split,
-    device: DeviceChoice,
-    notes: tuple[str, ...],
-    cache: Path,
-) -> Plan:
-    from ringlight.models import build_model
-
-    seed_everything(config.experiment.seed)
-    model = config.model
-    wished = InputSpec(image_size=config.data.image_size, resize_mode=config.data.resize_mode, in_chans=model.in_chans)
-    built = build_model(
-        model.name,
-        num_classes=len(dataset.classes),
-        in_chans=model.in_chans,
-        drop_rate=model.drop_rate,
-        pretrained=model.pretrained,
-        weights_folder=config.weights.folder,
-        image_size=wished.size,
-        params=model.params(),
-    )
-    criterion = _criterion(config, dataset.take(split.train))
-    augmenter = (
-        Augmenter(config.augmentation, seed=config.experiment.seed) if any(config.augmentation.values()) else None
-    )
-    resolved = _resolve(config, given, device, built.weights.source != "random", criterion)
-    return Plan(
-        config=resolved,
-        given=given,
-        dataset=dataset,
-        split=split,
-        spec=replace(wished, mean=built.mean, std=built.std),
-        module=built.module,
-        weights=built.weights,
-        criterion=criterion,
-        augmenter=augmenter,
-        device=device,
-        notes=(*notes, built.weights.note),
-        cache=cache,
-    )
-
-
-def _criterion(config: Config, train: Dataset) -> nn.Module:
-    """Build the loss; class weights come from the training part alone."""
-    from ringlight.losses import LOSSES
-
-    loss: nn.Module = LOSSES.build(
-        config.loss.name,
-        num_classes=len(train.classes),
-        task=train.task,
-        class_counts=list(train.class_counts().values()),
-        **config.loss.params(),
-    )
-    return loss
-
-
-def _resolve(config: Config, dataset: Dataset, device: DeviceChoice, pretrained: bool, criterion: Any) -> Config:
-    """Write every automatic choice into the configuration, so that it runs again as it ran."""
-    from ringlight.losses import LOSSES
-    from ringlight.training.rules import resolved_rules
-
-    chosen = criterion.get_params()
-    values: dict[str, object] = {
-        "training.device": device.device,
-        "training.precision": choose_precision(config.training.precision, device),
-        "training.num_threads": config.training.num_threads or _current_threads(),
-        "data.task": dataset.task,
-        "data.num_workers": choose_num_workers(config.data.num_workers, device),
-        "data.root": _absolute(config.data.root),
-        "split.groups": _groups(config, dataset),
-        "split.file": _absolute(config.split.file),
-        "weights.folder": _absolute(config.weights.folder),
-        **resolved_rules(config.evaluation, dataset.classes, dataset.task),
-        "model.num_classes": len(dataset.classes),
-        "model.pretrained": pretrained,
-    }
-    # A word (dynamic, balanced) is a choice left to the engine; numbers stay as the user wrote them. The seeds'
-    # first_batch stays a word, too: what it finds depends on the first batch, not on the data set.
-    asked = {part.name: part.default for part in LOSSES.parameters(config.loss.name)} | config.loss.params()
-    words = {key for key, value in asked.items() if isinstance(value, str) and value != "first_batch"}
-    values |= {f"loss.{key}": chosen[key] for key in words if isinstance(chosen.get(key), list)}
-    return config.replacing(values)
-
-
-def _groups(config: Config, given: Dataset) -> str:
-    if config.split.groups != "auto":
-        return config.split.groups
-    return "duplicates" if given.groups is None else "given"
-
-
-def _absolute(path: Path | None) -> str | None:
-    """Return a path that means the same wherever the run's configuration is used again."""
-    return None if path is None else str(path.expanduser().absolute())
-
-
-def _current_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()

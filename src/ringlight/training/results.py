@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ringlight.config.schema import Config
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 RESULTS_VERSION = 2
 
 SHAPING = (
-    "model", "loss", "optimizer", "scheduler", "training", "augmentation", "data", "split", "evaluation",
+    "model", "head", "loss", "sampler", "imbalance", "optimizer", "scheduler", "training", "augmentation", "data",
+    "split", "evaluation",
 )  # fmt: skip
 """The sections that shape what a run learns and how it is judged."""
 
@@ -30,8 +32,12 @@ def results(
     probe: LeakProbe | None,
     where: Environment,
     timings: dict[str, float],
+    happened: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Collect the results of a finished run as plain values; `timings` in seconds."""
+    """Collect the results of a finished run as plain values.
+
+    `timings` are in seconds, `happened` the notes of the training itself.
+    """
     config, monitor = plan.config, plan.monitor
     best = history.best(f"val/{monitor}", monitor_mode(monitor)) if monitor else None
     return {
@@ -46,11 +52,23 @@ def results(
         "split": split_card(plan, probe),
         "best": {"monitor": monitor, **({} if best is None else {"epoch": int(best["epoch"]), "metrics": best})},
         **verdict.sections(),
+        "imbalance": imbalance_card(plan),
         "ensemble": None,
         "history": history.rows,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": where.to_dict(),
-        "notes": [*plan.notes, *verdict.rules.notes],
+        "notes": [*plan.notes, *happened, *verdict.rules.notes],
+    }
+
+
+def imbalance_card(plan: Plan) -> dict[str, Any]:
+    """Tell what was done about rare classes, what an epoch showed of each class, and how `auto` was decided."""
+    return {
+        "method": plan.config.imbalance.method,
+        "loss": plan.config.loss.name,
+        "sampler": plan.config.sampler.name,
+        "seen_per_epoch": dict(zip(plan.dataset.classes, plan.seen.class_counts, strict=True)),
+        "auto": None if plan.choice is None else plan.choice.to_dict(),
     }
 
 

@@ -1,0 +1,259 @@
+"""Model, loss and sampler put together, and every automatic choice made, once, and written into the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringlight.config.load import group_values
+from ringlight.config.schema import Config
+from ringlight.data.augment import Augmenter, augmentation_needs, has_augmentation
+from ringlight.data.augment_batch import BatchAugmenter
+from ringlight.data.augment_config import class_factors
+from ringlight.data.checks import Inspection
+from ringlight.data.preprocess import InputSpec
+from ringlight.data.sampling import EpochSampler
+from ringlight.errors import DataError
+from ringlight.runtime import DeviceChoice, choose_num_workers, choose_prefetch_factor, seed_everything
+from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by
+from ringlight.training.frozen_features import backbone_embedder, feature_table
+from ringlight.training.imbalance import plain, with_method
+from ringlight.training.imbalance_choice import Choice, choose_method
+from ringlight.types import Dataset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ringlight.models import WeightsChoice
+
+GIB = 2**30
+FROZEN_BATCH = 32
+"""Records per step where no step is made: what new images are judged in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What :func:`build_parts` made; `config` has every automatic choice written out."""
+
+    config: Config
+    spec: InputSpec
+    module: nn.Module
+    weights: WeightsChoice
+    criterion: nn.Module
+    augmenter: Augmenter | None
+    sampler: EpochSampler
+    seen: Seen
+    choice: Choice | None
+    notes: tuple[str, ...]
+
+
+def augmentation_of(config: Config) -> Config:
+    """Return the configuration with the shipped heavy pipeline written out where classes have factors but none."""
+    augmentation = config.augmentation
+    if not class_factors(augmentation) or augmentation.get("heavy") is not None:
+        return config
+    return Config.model_validate(
+        {**config.model_dump(), "augmentation": {**augmentation, "heavy": group_values("augmentation", "heavy")}}
+    )
+
+
+def build_parts(
+    config: Config, inspection: Inspection, dataset: Dataset, train: Dataset, device: DeviceChoice, cache: Path
+) -> Built:
+    """Build the parts of a run and make its automatic choices.
+
+    Args:
+        config: with `augmentation.heavy` written out.
+        inspection: of the data as given.
+        dataset: the records with their groups.
+        train: the training records.
+        device: where the run trains.
+        cache: the folder of features.
+
+    Raises:
+        ConfigError: a choice that cannot be met.
+        Problems: a sampler or an augmentation that does not fit the records, a line each.
+        DataError: an augmentation that needs boxes, which the records do not have.
+    """
+    from ringlight.models import build_model
+
+    seed_everything(config.experiment.seed)
+    model = config.model
+    wished = InputSpec(image_size=config.data.image_size, resize_mode=config.data.resize_mode, in_chans=model.in_chans)
+    built = build_model(
+        model.name,
+        num_classes=len(dataset.classes),
+        in_chans=model.in_chans,
+        drop_rate=model.drop_rate,
+        pretrained=model.pretrained,
+        weights_folder=config.weights.folder,
+        image_size=wished.size,
+        params=model.params(),
+    )
+    spec = replace(wished, mean=built.mean, std=built.std)
+    augmenter = _augmenter(config, train)
+    config, choice = _method(config, train, dataset, built.module, spec, device, cache)
+    size = spec.size or next(iter(inspection.image_sizes))
+    config, notes = _batch_size(config, built.module, size, len(train), device)
+    sampler = sampler_of(config, train, augmenter)
+    seen = seen_by(sampler, train)
+    criterion = criterion_of(config, train.task, seen)
+    config, told = _speed(config, built.module, criterion, size, len(sampler), train.task, device)
+    resolved = _resolve(config, inspection.dataset, device, size, built.weights.source != "random", criterion)
+    return Built(
+        config=resolved, spec=spec, module=built.module, weights=built.weights, criterion=criterion,
+        augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
+        notes=(built.weights.note, *(() if choice is None else (choice.sentence,)), *notes, *told),
+    )  # fmt: skip
+
+
+def _augmenter(config: Config, train: Dataset) -> Augmenter | None:
+    if not has_augmentation(config.augmentation):
+        return None
+    needing = augmentation_needs(config.augmentation)
+    if needing and train.table.column("boxes").null_count == len(train):
+        raise DataError(
+            f"records with boxes for {', '.join(needing)}",
+            got="none with a box",
+            where=f"augmentation.{needing[0]}",
+            fix="use a source that reads boxes, or set it to null",
+        )
+    return Augmenter(config.augmentation, seed=config.experiment.seed, class_names=train.classes)
+
+
+def _method(
+    config: Config, train: Dataset, dataset: Dataset, module: nn.Module, spec: InputSpec, device: DeviceChoice,
+    cache: Path,
+) -> tuple[Config, Choice | None]:  # fmt: skip
+    """Put the method against imbalance in the place of loss and sampler; `auto` chooses it first."""
+    method, choice = config.imbalance.method, None
+    if method == "auto":
+        config = plain(config, train.task)
+        embedder = backbone_embedder(module, config.model.name, spec, device)
+        table = feature_table(module, dataset, embedder, device, cache=cache)
+        choice = choose_method(config, train, table.of(train))
+        config = with_method(config, choice.method, train.task, choice.tau)
+        seed_everything(config.experiment.seed)
+    elif method != "none":
+        config = with_method(config, method, train.task)
+    return config, choice
+
+
+def _batch_size(
+    config: Config, module: nn.Module, size: tuple[int, int], num_records: int, device: DeviceChoice
+) -> tuple[Config, tuple[str, ...]]:
+    if config.data.batch_size != "auto":
+        return config, ()
+    if config.training.mode == "frozen":
+        return config.replacing({"data.batch_size": FROZEN_BATCH}), ()
+    from ringlight.training.memory import choose_batch_size
+
+    wish = config.training.precision
+    found = choose_batch_size(
+        module, size, num_records=num_records, device=device, in_chans=config.model.in_chans,
+        precision="32" if wish == "auto" else wish,
+    )  # fmt: skip
+    return config.replacing({"data.batch_size": found.batch_size}), (found.note,)
+
+
+def _speed(
+    config: Config, module: nn.Module, criterion: nn.Module, size: tuple[int, int], num_records: int, task: Any,
+    device: DeviceChoice,
+) -> tuple[Config, tuple[str, ...]]:  # fmt: skip
+    """Choose number format, layout and compilation by a few timed steps, where the run is long enough."""
+    training = config.training
+    if training.mode == "frozen":
+        # A pass without gradients, in the numbers the model is served in.
+        values = {"precision": "32", "memory_format": "channels_last", "compile": False}
+        return config.replacing({f"training.{key}": value for key, value in values.items()}), ()
+    from ringlight.training.speed import choose_speed
+
+    batch_size = int(config.data.batch_size)
+    found = choose_speed(
+        module, criterion, (batch_size, config.model.in_chans, *size), task, device,
+        wish_precision=training.precision, wish_format=training.memory_format, wish_compile=training.compile,
+        num_steps_planned=training.num_epochs * -(-num_records // batch_size), seed=config.experiment.seed,
+    )  # fmt: skip
+    values = {"precision": found.precision, "memory_format": found.memory_format, "compile": found.compile}
+    told = (found.note,) if found.trials else ()
+    return config.replacing({f"training.{key}": value for key, value in values.items()}), told
+
+
+def _resolve(
+    config: Config, dataset: Dataset, device: DeviceChoice, size: tuple[int, int], pretrained: bool, criterion: Any
+) -> Config:
+    """Write every automatic choice into the configuration, so that it runs again as it ran."""
+    from ringlight.losses import LOSSES
+    from ringlight.training.rules import resolved_rules
+
+    chosen = criterion.get_params()
+    values: dict[str, object] = {
+        "training.device": device.device,
+        "training.num_threads": config.training.num_threads or _current_threads(),
+        "data.task": dataset.task,
+        "data.root": _absolute(config.data.root),
+        "split.groups": _groups(config, dataset),
+        "split.file": _absolute(config.split.file),
+        "weights.folder": _absolute(config.weights.folder),
+        **_data_path(config, dataset, device, size),
+        **resolved_rules(config.evaluation, dataset.classes, dataset.task),
+        "model.num_classes": len(dataset.classes),
+        "model.pretrained": pretrained,
+    }
+    # A word (dynamic, balanced) is a choice left to the engine; numbers stay as the user wrote them. The seeds'
+    # first_batch stays a word, too: what it finds depends on the first batch, not on the data set.
+    asked = {part.name: part.default for part in LOSSES.parameters(config.loss.name)} | config.loss.params()
+    words = {key for key, value in asked.items() if isinstance(value, str) and value != "first_batch"}
+    values |= {f"loss.{key}": chosen[key] for key in words if isinstance(chosen.get(key), list)}
+    return config.replacing(values)
+
+
+def _data_path(config: Config, dataset: Dataset, device: DeviceChoice, size: tuple[int, int]) -> dict[str, object]:
+    """Choose where pictures are kept and augmented, and who reads them."""
+    import psutil
+
+    data, cuda = config.data, device.kind == "cuda"
+    pixels = size[0] * size[1] * config.model.in_chans
+    wanted = config.training.mode != "frozen" and config.training.num_epochs > 1
+    cache = data.cache
+    if cache == "auto":
+        cache = "disk" if wanted and pixels * len(dataset) <= data.cache_budget_gib * GIB else "off"
+    augmented = has_augmentation(config.augmentation)
+    where = data.augment_on
+    if where == "auto":
+        where = "device" if cuda and augmented and BatchAugmenter.supports(config.augmentation) else "cpu"
+    workers = choose_num_workers(
+        data.num_workers, device, cached=cache == "disk", augmented=augmented and where == "cpu"
+    )
+    free = int(psutil.virtual_memory().available)
+    ahead = choose_prefetch_factor(data.prefetch_factor, workers, pixels * int(data.batch_size), free)
+    keep = data.keep_on_device
+    if keep == "auto":
+        from ringlight.training.memory import free_bytes
+
+        keep = cuda and cache == "disk" and where == "device" and pixels * len(dataset) < free_bytes(device) // 4
+    return {
+        "data.cache": cache,
+        "data.augment_on": where,
+        "data.num_workers": workers,
+        "data.prefetch_factor": "auto" if ahead is None else ahead,
+        "data.keep_on_device": keep,
+    }
+
+
+def _groups(config: Config, given: Dataset) -> str:
+    if config.split.groups != "auto":
+        return config.split.groups
+    return "duplicates" if given.groups is None else "given"
+
+
+def _absolute(path: Path | None) -> str | None:
+    """Return a path that means the same wherever the run's configuration is used again."""
+    return None if path is None else str(path.expanduser().absolute())
+
+
+def _current_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()

@@ -1,0 +1,133 @@
+"""How records reach the model: loaders for training, validation and prediction, and what is done on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringlight.config.schema import Config
+from ringlight.data.augment import Augmenter
+from ringlight.data.cache import PixelCache, open_cache
+from ringlight.data.loader import ImageLoader, make_loader
+from ringlight.data.preprocess import InputSpec
+from ringlight.data.sampling import EpochSampler
+from ringlight.runtime import LOGGER, DeviceChoice
+from ringlight.training.device_input import DeviceInput
+from ringlight.types import Dataset
+
+if TYPE_CHECKING:
+    from ringlight.training.plan import Plan
+
+JUDGED_BATCH = 8
+"""Images that go through a model together when nothing says how many did in its training."""
+
+
+class Feeder:
+    """Makes the loaders of one model.
+
+    Args:
+        spec: the model's input.
+        device: where it runs.
+        config: resolved; None for a model that was loaded, which only predicts.
+        batch_size: records in a batch; None takes the configuration's.
+        augmenter: for training.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        device: DeviceChoice,
+        *,
+        config: Config | None = None,
+        batch_size: int | None = None,
+        augmenter: Augmenter | None = None,
+    ) -> None:
+        self.spec = spec
+        self.device = device
+        self.config = config
+        self.augmenter = augmenter
+        configured = JUDGED_BATCH if config is None else int(config.data.batch_size)
+        self.batch_size = configured if batch_size is None else batch_size
+        self._pixels: PixelCache | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of the order, where no sampler knows it."""
+        return 0 if self.config is None else self.config.experiment.seed
+
+    @property
+    def augments_on_device(self) -> bool:
+        """Whether training batches are augmented on the device, all pictures at once."""
+        return self.augmenter is not None and self.config is not None and self.config.data.augment_on == "device"
+
+    @property
+    def raw(self) -> bool:
+        """Whether batches travel as bytes, a quarter of the way to a GPU, and become input there."""
+        return self.device.kind == "cuda" or self.augments_on_device
+
+    def open_cache(self, plan: Plan) -> None:
+        """Decode the images of the plan's whole data set once, where that was chosen."""
+        data = plan.config.data
+        if data.cache == "disk":
+            folder = plan.cache / "pixels"
+            self._pixels = open_cache(plan.dataset, self.spec, folder, budget_gib=data.cache_budget_gib)
+
+    def train_loader(self, train: Dataset, sampler: EpochSampler | None) -> Any:
+        """Return the loader of the training records; without a sampler they are shuffled."""
+        # Batch normalisation cannot learn from a single image: each epoch leaves another one out instead.
+        total = len(train) if sampler is None else len(sampler)
+        alone = self.batch_size > 1 and total % self.batch_size == 1 and total > 1
+        if alone:
+            LOGGER.info("every epoch leaves one image out, each another: alone in the last batch it teaches nothing")
+        augmenter = None if self.augments_on_device else self.augmenter
+        return self._loader(train, shuffle=True, sampler=sampler, drop_last=alone, augmenter=augmenter, raw=self.raw)
+
+    def val_loader(self, val: Dataset) -> Any:
+        """Return the loader of the validation records, in order."""
+        return self._loader(val, raw=self.raw)
+
+    def loader(self, data: Dataset) -> Any:
+        """Return a loader of the model's input, in order."""
+        return self._loader(data)
+
+    def _loader(self, data: Dataset, **chosen: Any) -> ImageLoader:
+        workers, ahead = 0, None
+        if self.config is not None:
+            settings = self.config.data
+            workers = int(settings.num_workers) if settings.num_workers != "auto" else 0
+            ahead = None if settings.prefetch_factor == "auto" else int(settings.prefetch_factor)
+        return make_loader(
+            data,
+            self.spec,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            num_workers=workers,
+            pin_memory=self.device.kind == "cuda",
+            cache=self._pixels if self._pixels is not None and self._pixels.holds(data) else None,
+            prefetch_factor=ahead,
+            **chosen,
+        )
+
+    def device_input(self, train: Dataset) -> DeviceInput | None:
+        """Return what makes input of bytes on the device; None where the loader does so."""
+        if not self.raw or self.config is None:
+            return None
+        if not self.augments_on_device or self.augmenter is None:
+            return DeviceInput(self.spec)
+        from ringlight.data.augment_batch import BatchAugmenter
+
+        return DeviceInput(
+            self.spec,
+            record_ids=train.ids,
+            augmenter=BatchAugmenter(self.config.augmentation, seed=self.seed),
+            heavy_rows=self.augmenter.heavy_rows(train).tolist(),
+        )
+
+    def size_of(self, data: Dataset) -> tuple[int, int]:
+        """Return the height and width the model will see: the configured ones, else those of the first image."""
+        if self.spec.size is not None:
+            return self.spec.size
+        from ringlight.data.preprocess import read_image
+
+        height, width = read_image(Path(str(data.uris[0])), in_chans=self.spec.in_chans).shape[:2]
+        return height, width
