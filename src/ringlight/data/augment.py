@@ -102,7 +102,8 @@ class Augmenter:
             Problems: `per_class_factor` names a class that the data does not have.
         """
         by_class = self._by_class(dataset, absent=1)
-        return np.maximum(1, (dataset.label_matrix().astype(np.int64) * by_class).max(axis=1, initial=1))
+        factors = (dataset.label_matrix().astype(np.int64) * by_class).max(axis=1, initial=1)
+        return np.asarray(factors, np.int64)
 
     def heavy_rows(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
         """Return which records (N,) go through the heavy pipeline: those of a class that `per_class_factor` lists.

@@ -153,10 +153,10 @@ def _toggle_problems(name: str, value: object, section: str, choices: Sequence[s
             f"{section}.{name}: expected true, false, a probability or a mapping of parameters, got {value!r}; "
             "correct the value"
         ]
-    return _part_problems(name, _parameters(value)) if _is_on(value) else []
+    return _part_problems(name, _parameters(value), section) if _is_on(value) else []
 
 
-def _part_problems(name: str, parameters: dict[str, Any]) -> list[str]:
+def _part_problems(name: str, parameters: dict[str, Any], section: str) -> list[str]:
     family = f"augmentation.{name}"  # so that the lines name the key in full
     part = Catalogue(family, {name: AUGMENTATIONS.factory(name)})
     lines = [line.replace(f"{family} `{name}`", f"augmentation `{name}`") for line in part.problems(name, parameters)]
@@ -165,7 +165,7 @@ def _part_problems(name: str, parameters: dict[str, Any]) -> list[str]:
             part.factory(name)(**parameters)
         except ConfigError as error:
             lines.append(str(error))
-    return lines
+    return [line.replace(family, f"{section}.{name}") for line in lines]
 
 
 def _heavy_problems(value: object) -> list[str]:
@@ -175,11 +175,11 @@ def _heavy_problems(value: object) -> list[str]:
         return [
             f"augmentation.heavy: expected a mapping of augmentations, got {value!r}; write heavy: {{rotation: 0.9}}"
         ]
-    lines = []
-    for name, part in value.items():
-        for line in _toggle_problems(name, part, "augmentation.heavy", AUGMENTATIONS.names()):
-            lines.append(line.replace(f"augmentation.{name}", f"augmentation.heavy.{name}"))
-    return lines
+    return [
+        line
+        for name, part in value.items()
+        for line in _toggle_problems(name, part, "augmentation.heavy", AUGMENTATIONS.names())
+    ]
 
 
 def _factor_problems(value: object, class_names: Sequence[str] | None) -> list[str]:

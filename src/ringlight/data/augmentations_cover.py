@@ -119,10 +119,10 @@ def _blackout_class(library: ModuleType) -> Any:
             patches = choose_background(kept, places, (height, width), self.background, self.random_generator)
             return {"covers": np.concatenate([places[covered], patches])}
 
-        def apply(self, img: Any, covers: Rectangles, **params: Any) -> Any:
+        def apply(self, img: Any, covers: Rectangles, **_params: Any) -> Any:
             return _blacken(img, covers)
 
-        def apply_to_mask(self, mask: Any, covers: Rectangles, **params: Any) -> Any:
+        def apply_to_mask(self, mask: Any, covers: Rectangles, **_params: Any) -> Any:
             return _blacken(mask, covers)
 
         def apply_to_bboxes(self, bboxes: Any, covers: Rectangles, **params: Any) -> Any:
@@ -145,8 +145,8 @@ def choose_defects(
     Examples:
         >>> import numpy as np
         >>> places = np.array([[0, 0, 4, 4], [6, 0, 9, 4], [20, 0, 25, 4]])
-        >>> sorted(choose_defects(places, [0, 0, 1], 1.0, np.random.default_rng(0)))  # one of the first two
-        [1]
+        >>> choose_defects(places, [0, 0, 1], 1.0, np.random.default_rng(0))  # one of the first two
+        [0]
     """
     covered: list[int] = []
     for candidate in generator.permutation(len(places)).tolist():

@@ -48,7 +48,7 @@ def contact_sheet(
 
     The records are drawn by `seed` so that every class is shown before one is shown twice. Augmented version k is what
     training sees in epoch k. With `augmenter` None only the originals are shown. Long strips are stacked, other
-    pictures stand side by side.
+    pictures stand side by side. Records of a class with a factor are shown through the heavy pipeline.
 
     Returns:
         `path`.
@@ -61,8 +61,9 @@ def contact_sheet(
         if value < least:
             raise DataError(f"{least} or more", got=str(value), where=f"preview.{name}", fix="correct the value")
     versions = num_augmented if augmenter is not None else 0
+    heavy = augmenter.heavy_rows(dataset) if augmenter is not None else np.zeros(len(dataset), bool)
     blocks = [
-        _block(dataset[row], dataset.classes, spec, augmenter, versions)
+        _block(dataset[row], dataset.classes, spec, augmenter, versions, heavy=bool(heavy[row]))
         for row in choose_rows(dataset, num_samples, seed=seed)
     ]
     width = max(block.width for block in blocks) + 2 * GAP
@@ -92,7 +93,13 @@ def choose_rows(dataset: Dataset, num_samples: int, *, seed: int) -> list[int]:
 
 
 def _block(
-    record: Record, classes: Sequence[str], spec: InputSpec, augmenter: Augmenter | None, num_augmented: int
+    record: Record,
+    classes: Sequence[str],
+    spec: InputSpec,
+    augmenter: Augmenter | None,
+    num_augmented: int,
+    *,
+    heavy: bool,
 ) -> Image.Image:
     """Draw one record: its caption, the original and the augmented versions."""
     if record.uri is None:
@@ -102,7 +109,7 @@ def _block(
     cells = [_cell(image, boxes, classes)]
     if augmenter is not None:
         for epoch in range(num_augmented):
-            sample = augmenter(image, epoch=epoch, record_id=record.id, boxes=boxes)
+            sample = augmenter(image, epoch=epoch, record_id=record.id, heavy=heavy, boxes=boxes)
             cells.append(_cell(sample.image, sample.boxes, classes))
     return _arrange(cells, _caption(record, classes))
 

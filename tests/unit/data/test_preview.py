@@ -61,6 +61,16 @@ def test_original_and_augmented_version_are_what_the_model_sees(tmp_path: Path) 
     np.testing.assert_array_equal(mirrored, original[::-1])
 
 
+def test_records_of_a_class_with_a_factor_are_shown_through_the_heavy_pipeline(tmp_path: Path) -> None:
+    half = np.zeros((30, 30), np.uint8)
+    half[:, 15:] = 200
+    dataset = one_picture(tmp_path, half)
+    augmenter = Augmenter({"per_class_factor": {"dent": 20}, "heavy": {"horizontal_flip": 1.0}}, seed=0)
+    sheet = pixels_of(contact_sheet(dataset, InputSpec(1, 60), augmenter, tmp_path / "sheet.png", num_augmented=1))
+    mirrored = sheet[GAP + CAPTION + CELL // 2, 2 * GAP + CELL : 2 * GAP + 2 * CELL, 0]
+    assert (mirrored[5], mirrored[-5]) == (200, 0)
+
+
 def test_box_is_drawn_around_the_defect_on_both_versions(tmp_path: Path) -> None:
     box = Box(label=0, x_min=5, y_min=10, x_max=15, y_max=20)
     dataset = one_picture(tmp_path, np.full((40, 40, 3), 90, np.uint8), box)
