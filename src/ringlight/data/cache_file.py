@@ -39,7 +39,7 @@ ENTRY = np.dtype([("digest", "S32"), ("offset", "<i8"), ("shape", "<i4", 2), ("s
 before it was brought to size; CRC-32 of the picture's bytes."""
 
 PAGE = 4096
-RELEASE_BYTES = 64 * 2**20
+RELEASE_BYTES = 16 * 2**20
 """After so many bytes read a process gives the pages of its map back: else every worker would come to count the whole
 file as its own memory. They stay in the system's page cache, which all processes share."""
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringlight.data import cache_build
+from ringlight.data import cache_build, cache_file
 from ringlight.data.cache import PixelCache, open_cache
 from ringlight.data.content import hash_contents
 from ringlight.data.preprocess import InputSpec, fit_size, read_image
@@ -433,3 +433,18 @@ def test_a_build_that_is_killed_leaves_nothing_that_counts(dataset: Dataset, fol
     cache = opened(dataset, folder)
     np.testing.assert_array_equal(cache.read(4), decoded(dataset, 4))
     assert left_behind(folder) == [cache.path.name]
+
+
+def test_pictures_are_whole_when_their_pages_were_given_back(
+    dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that keeps every page it has touched comes to count the whole file as its own memory."""
+    released = []
+    real = cache_file.CacheFile.release
+    monkeypatch.setattr(cache_file, "RELEASE_BYTES", 1000)
+    monkeypatch.setattr(cache_file.CacheFile, "release", lambda file: (released.append(1), real(file)))
+    cache = opened(dataset, folder)
+    released.clear()
+    for row in range(9):
+        np.testing.assert_array_equal(cache.batch([row])[0], decoded(dataset, row))
+    assert len(released) == 9 * 10 * 14 * 3 // 1260  # after every third picture of 420 bytes

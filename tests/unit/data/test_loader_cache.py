@@ -16,7 +16,7 @@ from PIL import Image
 from ringlight.data.augment import Augmented, Augmenter
 from ringlight.data.cache import PixelCache, open_cache
 from ringlight.data.content import hash_contents
-from ringlight.data.loader import ImageDataset, make_loader
+from ringlight.data.loader import ImageDataset, lost_worker, make_loader
 from ringlight.data.preprocess import InputSpec, fit_boxes, normalise
 from ringlight.data.sampling import Key
 from ringlight.errors import DataError, TrainingError
@@ -218,3 +218,26 @@ def test_other_faults_of_the_runtime_are_not_renamed(dataset: Dataset, monkeypat
     monkeypatch.setattr(ImageDataset, "__getitem__", fail)
     with pytest.raises(RuntimeError, match=r"^something else$"):
         list(make_loader(dataset, SPEC, batch_size=2, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("message", "got"),
+    [
+        ("DataLoader worker (pid 41) is killed by signal: Killed. ", "one that died (process 41, signal Killed)"),
+        (
+            "DataLoader worker (pid 41) is killed by signal: Bus error. It is possible that dataloader's workers are out "
+            "of shared memory. Please try to raise your shared memory limit.",
+            "one that died (process 41, signal Bus error)",
+        ),
+        ("DataLoader worker (pid(s) 41, 42) exited unexpectedly", "one that died (process 41, 42)"),
+        ("DataLoader worker (pid 41) exited unexpectedly with exit code 1.", "one that died (process 41)"),
+    ],
+)
+def test_each_of_torchs_words_for_a_dead_worker_is_understood(message: str, got: str) -> None:
+    found = lost_worker(RuntimeError(message))
+    assert found is not None
+    assert found.got == got
+
+
+def test_an_error_of_another_kind_is_no_dead_worker() -> None:
+    assert lost_worker(RuntimeError("CUDA out of memory")) is None
