@@ -225,8 +225,8 @@ def test_other_faults_of_the_runtime_are_not_renamed(dataset: Dataset, monkeypat
     [
         ("DataLoader worker (pid 41) is killed by signal: Killed. ", "one that died (process 41, signal Killed)"),
         (
-            "DataLoader worker (pid 41) is killed by signal: Bus error. It is possible that dataloader's workers are out "
-            "of shared memory. Please try to raise your shared memory limit.",
+            "DataLoader worker (pid 41) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit.",
             "one that died (process 41, signal Bus error)",
         ),
         ("DataLoader worker (pid(s) 41, 42) exited unexpectedly", "one that died (process 41, 42)"),
