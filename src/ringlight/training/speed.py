@@ -2,8 +2,8 @@
 
 No table could say: bf16 makes a network up to twice as fast on a processor with matrix units for it (AMX) and three
 times as slow on one without (`benchmarks/precision.py` shows this machine's). So copies of the model train for a few
-steps each way, taking turns, and the medians decide. Single precision is left only for a gain that is worth its
-rounding, and a run too short to earn the trial back is not tried at all.
+steps each way, taking turns, and the quickest step of each decides. Single precision is left only for a gain that is
+worth its rounding, and a run too short to earn the trial back is not tried at all.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -74,7 +73,8 @@ class Bench:
                         del runners[variant]
             runners.clear()
         free_memory()
-        timed = {variant: statistics.median(seconds) for variant, seconds in times.items()}
+        # The best of a few, as timeit does: whatever else the machine does only ever adds time.
+        timed = {variant: min(seconds) for variant, seconds in times.items()}
         return tuple(Trial(one.precision, one.memory_format, one.compile, timed.get(one, math.inf)) for one in variants)
 
     def _prepared(self, variant: Trial) -> _Runner | None:
