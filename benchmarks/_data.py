@@ -12,16 +12,25 @@ from pathlib import Path
 _PROJECT = Path(__file__).resolve().parents[1]
 
 
+def real_file(name: str) -> Path:
+    """Return a file of the real data as it lies there.
+
+    Raises:
+        SystemExit: it is absent; the message says where it is looked for.
+    """
+    folder = Path(os.environ.get("RINGLIGHT_TEST_DATA") or _PROJECT.parent / "shared" / "data")
+    if not (folder / name).is_file():
+        raise SystemExit(f"expected {name} in {folder}, got nothing; set RINGLIGHT_TEST_DATA to its folder")
+    return folder / name
+
+
 def real_data(name: str) -> Path:
     """Return the folder of `<name>.tar.gz`, unpacked once into the user's own folder for temporary files.
 
     Raises:
         SystemExit: the archive is absent; the message says where it is looked for.
     """
-    folder = Path(os.environ.get("RINGLIGHT_TEST_DATA") or _PROJECT.parent / "shared" / "data")
-    archive = folder / f"{name}.tar.gz"
-    if not archive.is_file():
-        raise SystemExit(f"expected {archive.name} in {folder}, got nothing; set RINGLIGHT_TEST_DATA to its folder")
+    archive = real_file(f"{name}.tar.gz")
     state = archive.stat()
     cache = Path(tempfile.gettempdir()) / f"ringlight-benchmarks-{getpass.getuser()}"
     target = cache / f"{name}-{state.st_size}-{state.st_mtime_ns}"

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 
-from _data import real_data
+from _data import real_data, real_file
 from ringlight.data.content import hash_contents
 from ringlight.data.duplicates import near_duplicates
 from ringlight.data.folder import FolderSource
@@ -28,12 +26,11 @@ from ringlight.training.features import embedder, features_of, plain_embedder
 from ringlight.training.leakage import probe_leak
 from ringlight.types import Dataset
 
-DATA = Path(os.environ.get("RINGLIGHT_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 QUOTED = {"bursts": (0.913, 0.561), "control": (0.913, 0.911)}
 
 
 def grouped_ways(images: Dataset, seed: int) -> dict[str, Dataset]:
-    with (DATA / "magnetic-tile-bursts.csv").open(newline="", encoding="utf-8") as stream:
+    with real_file("magnetic-tile-bursts.csv").open(newline="", encoding="utf-8") as stream:
         burst = {row["file"]: row["burst"] for row in csv.DictReader(stream)}
     bursts = [burst[key] for key in images.ids]
     shuffled = np.random.default_rng(seed).permutation(bursts).tolist()

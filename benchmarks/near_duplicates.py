@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import csv
 import multiprocessing
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -35,7 +34,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from _data import peak_memory, real_data
+from _data import peak_memory, real_data, real_file
 from ringlight.data.aligned import alignments
 from ringlight.data.content import parallel
 from ringlight.data.duplicates import duplicate_sheet, near_duplicate_windows, near_duplicates, score_pairs
@@ -80,7 +79,6 @@ SAME_TILE = """\
 """
 """Numbers in the file names, a tile a line."""
 HAMMING = 8
-DATA = Path(os.environ.get("RINGLIGHT_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 def dataset_of(paths: list[Path], name: str) -> Dataset:
@@ -93,7 +91,7 @@ class Tiles:
 
     def __init__(self) -> None:
         root = real_data("magnetic-tile")
-        with (DATA / "magnetic-tile-bursts.csv").open() as stream:
+        with real_file("magnetic-tile-bursts.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         self.dataset = dataset_of([root / row["file"] for row in rows], "magnetic tiles")
         self.bursts = np.array([int(row["burst"]) for row in rows])
@@ -244,7 +242,7 @@ def scaling(count: int) -> None:
 
 
 def windows() -> None:
-    archive = np.load(DATA / "har9.npz")
+    archive = np.load(real_file("har9.npz"))
     raw, recording = archive["X"], archive["recording"]
     overlapping = {(row, row + 1) for row in range(len(raw) - 1) if np.array_equal(raw[row, 64:], raw[row + 1, :64])}
     start = time.perf_counter()

@@ -45,19 +45,34 @@ def flat(root: Path) -> list[str]:
     return [f"data.root={root}", "data.image_size=32", "model.pretrained=auto"]
 
 
+def frozen(root: Path) -> list[str]:
+    # A machine without the package of weights fits the head to random features here.
+    return [*folders(root), "model.pretrained=auto"]
+
+
+def parts_with_good(root: Path) -> list[str]:
+    fake("folder")(root)
+    name = sorted(path.name for path in root.iterdir() if path.is_dir())[0]
+    (root / name).rename(root / "PASS")
+    return [f"data.root={root}", "data.image_size=32"]
+
+
 def table(root: Path) -> list[str]:
     fake("table")(root)
     return [f"data.root={root}", "data.file=labels.csv", "data.image_size=32", "split.strategy=stratified_80_20"]
 
 
 CASES: dict[str, Callable[[Path], list[str]]] = {
+    "defect_classifier": parts_with_good,
     "demo": drawn,
     "folder": folders,
+    "frozen": frozen,
     "neu": flat,
     "neu_lite0": flat,
     "severstal": strips,
     "strips": drawn,
     "table": table,
+    "view_classifier": folders,
 }
 TINY = (
     "data.batch_size=4",
