@@ -47,7 +47,10 @@ Entries = np.ndarray[Any, np.dtype[np.void]]
 
 
 class DamagedError(Exception):
-    """The file is not what was written; the text says in what."""
+    """The file is not what was written; `reason` says in what."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
 
 
 def data_start(count: int) -> int:
