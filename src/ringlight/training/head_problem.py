@@ -101,15 +101,28 @@ class Head(Protocol):
         """Fit to the problem's records; strengths are compared on its folds."""
 
 
-def strength_of(value: float | str, key: str, least: float = 0.0) -> float | None:
-    """Return a number, None for `auto`."""
-    if value == "auto":
-        return None
+def number_of(value: float | str, key: str, least: float, expected: str = "a number") -> float:
+    """Return a finite number of `least` or more.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if isinstance(value, str) or not (math.isfinite(value) and value >= least):
         raise ConfigError(
-            f"auto or a number of {least:g} or more", got=repr(value), where=f"head.{key}", fix="correct the value"
+            f"{expected} of {least:g} or more", got=repr(value), where=f"head.{key}", fix="correct the value"
         )
     return float(value)
+
+
+def strength_of(value: float | str, key: str, least: float = 0.0) -> float | None:
+    """Return a number of `least` or more, None for `auto`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value == "auto":
+        return None
+    return number_of(value, key, least, "auto or a number")
 
 
 def out_of_fold(problem: Problem, fit: Callable[[Problem], Mapping[float, Fitted]]) -> dict[float, Tensor]:

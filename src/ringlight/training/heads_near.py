@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.models.heads import CosineHead, NeighborsHead
-from ringlight.training.head_problem import Auto, Fitted, Problem, held_out_losses, out_of_fold, strength_of
+from ringlight.training.head_problem import Auto, Fitted, Problem, held_out_losses, number_of, out_of_fold, strength_of
 from ringlight.training.linear_fit import Layer, record_losses
 
 NEIGHBORS = (1, 3, 5, 9, 15, 25)
@@ -65,7 +65,7 @@ class NearestNeighbors:
         self.num_neighbors = (
             None if num_neighbors == "auto" else int(strength_of(num_neighbors, "num_neighbors", 1) or 1)
         )
-        self.temperature = strength_of(temperature, "temperature", 1e-3) or temperature
+        self.temperature = number_of(temperature, "temperature", 1e-3)
 
     def fit(self, problem: Problem) -> Fitted:
         """Choose the number, then keep all records."""
