@@ -90,7 +90,8 @@ class StepDowns:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state` gave."""
-        self.limit, self.events = state["limit"], list(state["events"])
+        limits = [limit for limit in (self.limit, state["limit"]) if limit is not None]
+        self.limit, self.events = min(limits, default=None), list(state["events"])
 
 
 def free_memory() -> None:

@@ -175,6 +175,44 @@ def choose_batch_size(
     return BatchChoice(chosen, note)
 
 
+def images_at_once(
+    module: nn.Module,
+    size: tuple[int, int],
+    *,
+    batch_size: int,
+    in_chans: int = 3,
+    precision: str = "32",
+    optimizer_states: int = OPTIMIZER_STATES,
+    free: int | None = None,
+) -> int | None:
+    """Foresee on a CPU how many images a step may hold; None when the whole batch fits.
+
+    A GPU that is full says so and the step is divided then. Linux promises a process more memory than there is and
+    ends it when the promise falls due: there is no error to catch, so that it has to be foreseen.
+
+    Args:
+        module: the model.
+        size: of the images (height, width), pixels.
+        batch_size: images in a step.
+        in_chans: channels of the images.
+        precision: `32` or `bf16`.
+        optimizer_states: numbers the optimiser keeps beside each weight.
+        free: free memory in bytes; None asks the machine.
+    """
+    room = free_bytes(DeviceChoice("cpu", "asked for memory")) if free is None else free
+    need = step_memory(module, size, in_chans=in_chans, precision=precision, optimizer_states=optimizer_states)
+    # All of the free memory, without the margin: the count errs upwards, and a run is not divided for a doubt.
+    if need.step(batch_size) <= room:
+        return None
+    limit = max(1, min(need.largest(room), batch_size - 1))
+    LOGGER.warning(
+        "memory: a step with data.batch_size=%d takes about %.1f GiB, %.1f are free; steps are divided into %d images "
+        "at a time, the batch stays (a smaller data.batch_size or data.image_size needs no dividing)",
+        batch_size, need.step(batch_size) / 2**30, room / 2**30, limit,
+    )  # fmt: skip
+    return limit
+
+
 def _power_of_two(number: int) -> int:
     return 1 << (max(1, number).bit_length() - 1)
 

@@ -48,7 +48,9 @@ class ClassificationTask(LightningModule):
     keeps the loss to itself and hands Lightning a 1 in its place: what comes back to :meth:`backward` is that 1 times
     everything a loss is multiplied with. Lightning would keep the graph of a real loss alive, and with it the memory.
 
-    `device_input` turns batches of bytes into input, where the loader delivers such.
+    `device_input` turns batches of bytes into input, where the loader delivers such. `images_at_once` divides steps
+    from the start, where it was foreseen that a whole batch does not fit
+    (:func:`ringlight.training.memory.images_at_once`).
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ClassificationTask(LightningModule):
         schedule: Callable[[torch.optim.Optimizer], Schedule],
         monitor: str | None,
         device_input: DeviceInput | None = None,
+        images_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -82,6 +85,7 @@ class ClassificationTask(LightningModule):
         self._loss: Tensor | None = None
         self._step = 0
         self._memory = StepDowns()
+        self._memory.limit = images_at_once
         self._scoring = StepDowns("validation")
         self._scores: list[tuple[Tensor, Tensor]] = []
         self.epoch_metrics: dict[str, float] = {}

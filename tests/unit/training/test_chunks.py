@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,19 @@ class Small(nn.Module):
         self.limit, self.where = limit, where
         self.error = error or torch.OutOfMemoryError
         self.calls: list[int] = []
+        self.held: list[weakref.ref[Any]] = []
+        self.most_held = 0
 
     def forward(self, images: Tensor) -> Tensor:
         self.calls.append(len(images))
+        self.most_held = max(self.most_held, sum(one() is not None for one in self.held))
         if self.where == "forward" and len(images) > self.limit and (self.training or self.limit < 2):
             raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         hidden = self.first(images.flatten(1))
         if self.where == "backward":
             hidden = TooMuchBackwards.apply(hidden, self.limit)
+            if hidden.grad_fn is not None:
+                self.held.append(weakref.ref(hidden.grad_fn))  # lives as long as the step's graph
         return self.last(torch.tanh(hidden))
 
 
@@ -68,7 +74,9 @@ def rows(count: int = 20) -> list[dict[str, Tensor]]:
     return [{"image": image, "target": torch.tensor(at % 3)} for at, image in enumerate(images)]
 
 
-def task_of(module: nn.Module, criterion: nn.Module | None = None, num_epochs: int = 2) -> ClassificationTask:
+def task_of(
+    module: nn.Module, criterion: nn.Module | None = None, num_epochs: int = 2, images_at_once: int | None = None
+) -> ClassificationTask:
     return ClassificationTask(
         module,
         criterion or nn.CrossEntropyLoss(),
@@ -78,6 +86,7 @@ def task_of(module: nn.Module, criterion: nn.Module | None = None, num_epochs: i
         optimizer=lambda model: build_optimizer("sgd", model, lr=0.5, weight_decay=0.0),
         schedule=lambda built: build_schedule("constant", built, num_epochs=num_epochs, steps_per_epoch=3, params={}),
         monitor="macro_f1",
+        images_at_once=images_at_once,
     )
 
 
@@ -157,6 +166,21 @@ def test_a_fault_in_the_second_of_two_accumulated_batches_leaves_the_firsts_grad
     small, large = trained(5), trained(1000)
     assert small.step_downs == [{"epoch": 0, "step": 1, "chunks": 2}]
     torch.testing.assert_close(weights(small.module), weights(large.module), rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_failed_step_held_is_free_before_it_is_repeated() -> None:
+    """Lightning keeps the loss until its step is over; with a real loss in its hands the memory stays taken."""
+    module = Small(3, "backward")
+    train(task_of(module), num_epochs=1)
+    assert len(module.held) == 1 + 1 + 4 + 4 + 2  # two steps that fail, then 8, 8 and 4 images in chunks of 2
+    assert module.most_held == 0
+
+
+def test_a_batch_foreseen_not_to_fit_is_divided_from_the_start() -> None:
+    task = task_of(Small(4), images_at_once=4)
+    train(task, num_epochs=1)
+    assert max(task.module.calls[:5]) == 4  # type: ignore[index,union-attr]
+    assert task.step_downs == []
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError])

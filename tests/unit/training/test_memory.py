@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from torch import Tensor, nn
 
 from ringlight.runtime import DeviceChoice
 from ringlight.training import memory
-from ringlight.training.memory import MARGIN, StepMemory, choose_batch_size, free_bytes, step_memory
+from ringlight.training.memory import (
+    MARGIN,
+    StepMemory,
+    choose_batch_size,
+    free_bytes,
+    images_at_once,
+    step_memory,
+)
 
 CPU = DeviceChoice("cpu", "test")
 GIB = 2**30
@@ -92,6 +100,20 @@ def test_free_memory_is_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> 
     assert free_bytes(CPU) > 0
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (123, 456))
     assert free_bytes(DeviceChoice("cuda:0", "test")) == 123
+
+
+def test_a_step_that_would_not_fit_is_divided_before_the_system_ends_the_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Linux hands out memory that is not there and kills who uses it: no error ever comes to be caught."""
+    need = step_memory(network(), (16, 16))
+    assert images_at_once(network(), (16, 16), batch_size=32, free=need.step(32)) is None
+    assert images_at_once(network(), (16, 16), batch_size=32) is None
+    with caplog.at_level(logging.WARNING, logger="ringlight"):
+        assert images_at_once(network(), (16, 16), batch_size=32, free=need.step(32) - 1) == 16
+        assert images_at_once(network(), (16, 16), batch_size=32, free=1) == 1
+    assert "steps are divided into 16 images at a time, the batch stays" in caplog.text
+    assert len(caplog.records) == 2
 
 
 def test_a_batch_that_does_not_fit_after_all_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
