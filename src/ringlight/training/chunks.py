@@ -143,6 +143,7 @@ def backward_in_chunks(
             loss = loss_of(some, truth)
         torch.autograd.backward(loss, (scale * share).to(loss.dtype))
         total += loss.detach().float() * share
+        del loss  # and its graph, before the next chunk's grows
     return total
 
 
