@@ -68,17 +68,25 @@ def seen_by(sampler: EpochSampler, train: Dataset) -> Seen:
     return Seen(tuple(counts), len(sampler.rows(0)))
 
 
-def record_weights(sampler: EpochSampler, num_rows: int, num_epochs: int) -> npt.NDArray[np.float64] | None:
+def record_weights(
+    sampler: EpochSampler, num_rows: int, num_epochs: int, *, labels: npt.ArrayLike | None = None
+) -> npt.NDArray[np.float64] | None:
     """Return how often each record (N,) is seen in an epoch, None where all are seen equally often.
 
-    For a fit that takes all records at once instead of drawing them: the mean over ten epochs from the run's last on,
-    by which a progressive sampler has arrived.
+    For a fit that takes all records at once instead of drawing them: the mean over the ten epochs that would
+    follow the run, by which a progressive sampler has arrived. With the `labels`, (N,) or (N, K), it is also the mean over records of
+    the same labels and factor, which a sampler does not tell apart: without them the luck of the draw remains, and one
+    record counts several times as much as its neighbour.
     """
     if not (isinstance(sampler, ClassSampler) and sampler.draws):
         return None
-    epochs = range(num_epochs - 1, num_epochs + 9)
+    epochs = range(num_epochs, num_epochs + 10)
     times = sum(np.bincount(sampler.rows(epoch), minlength=num_rows).astype(np.float64) for epoch in epochs)
-    return np.asarray(times / len(epochs))
+    weights = np.asarray(times / len(epochs))
+    if labels is None:
+        return weights
+    _, alike = np.unique(np.column_stack([np.asarray(labels), sampler.factors]), axis=0, return_inverse=True)
+    return np.asarray((np.bincount(alike, weights) / np.bincount(alike))[alike])
 
 
 def criterion_of(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:

@@ -224,3 +224,68 @@ def test_labels_alone_have_no_features(dataset_of: Callable[..., Dataset]) -> No
         "dataset: record `r0`: expected a file for every record, got none; "
         "name the column that holds the paths: data.path_column=COLUMN"
     )
+
+
+# --- pictures that are changed first ----------------------------------------------------------------------------------
+
+
+def darker_by_row(log: list[str], name: str = "darker") -> features.Change:
+    """Darken every picture by its record's own amount, writing down whose it was."""
+
+    def apply(pixels: np.ndarray, record_id: str) -> np.ndarray:
+        log.append(record_id)
+        return (pixels * (0.1 + 0.05 * (hash_of(record_id) % 16))).astype(np.uint8)
+
+    return features.Change(name, apply)
+
+
+def hash_of(record_id: str) -> int:
+    return sum(record_id.encode())
+
+
+def test_a_change_is_applied_to_each_record_by_its_own_id(tiles: Dataset) -> None:
+    plain, change = plain_embedder(), darker_by_row([])
+    found = features_of(tiles, plain, change=change)
+    for row in (0, 7, 14):
+        pixels = plain.fit(str(tiles.uris[row]))
+        np.testing.assert_array_equal(found[row], plain.embed([change.apply(pixels, tiles.ids[row])])[0])
+    assert (found != features_of(tiles, plain)).any(axis=1).all()
+
+
+def test_identical_files_of_two_records_are_changed_each(tiles: Dataset) -> None:
+    twins = tiles.take([0, 1]).with_column("uri", [tiles.uris[0], tiles.uris[0]])
+    log: list[str] = []
+    found = features_of(twins, plain_embedder(), change=darker_by_row(log))
+    assert log == twins.ids
+    assert hash_of(twins.ids[0]) % 16 != hash_of(twins.ids[1]) % 16
+    assert (found[0] != found[1]).any()
+
+
+def test_changed_pictures_are_kept_by_the_changes_name_the_ids_and_the_contents(
+    tiles: Dataset, tmp_path: Path, make_image: Callable[..., Path]
+) -> None:
+    log: list[str] = []
+    first = features_of(tiles, plain_embedder(), cache=tmp_path, change=darker_by_row(log))
+    assert log == tiles.ids
+    again = features_of(tiles, plain_embedder(), cache=tmp_path, change=darker_by_row(log))
+    np.testing.assert_array_equal(again, first)
+    assert len(log) == 15, "read, not computed"
+    features_of(tiles, plain_embedder(), cache=tmp_path, change=darker_by_row(log, "another"))
+    assert len(log) == 30
+    order = np.arange(15)[::-1]
+    np.testing.assert_array_equal(
+        features_of(tiles.take(order), plain_embedder(), cache=tmp_path, change=darker_by_row(log)), first[order]
+    )
+    make_image(str(tiles.uris[3]), brightness=10.0, seed=99)
+    changed = features_of(tiles, plain_embedder(), cache=tmp_path, change=darker_by_row(log))
+    assert np.flatnonzero((first != changed).any(axis=1)).tolist() == [3]
+    plain = features_of(tiles, plain_embedder(), cache=tmp_path)
+    assert (plain != changed).any()
+
+
+def test_a_change_meets_the_right_record_beyond_the_first_chunk(tiles: Dataset, monkeypatch: Any) -> None:
+    whole = features_of(tiles, plain_embedder(), change=darker_by_row([]))
+    monkeypatch.setattr(features, "CHUNK", 4)
+    log: list[str] = []
+    np.testing.assert_array_equal(features_of(tiles, plain_embedder(), change=darker_by_row(log)), whole)
+    assert log == tiles.ids
