@@ -73,10 +73,10 @@ def record_weights(
 ) -> npt.NDArray[np.float64] | None:
     """Return how often each record (N,) is seen in an epoch, None where all are seen equally often.
 
-    For a fit that takes all records at once instead of drawing them: the mean over the ten epochs that would
-    follow the run, by which a progressive sampler has arrived. With the `labels`, (N,) or (N, K), it is also the mean over records of
-    the same labels and factor, which a sampler does not tell apart: without them the luck of the draw remains, and one
-    record counts several times as much as its neighbour.
+    For a fit that takes all records at once instead of drawing them: the mean over the ten epochs that would follow the
+    run, by which a progressive sampler has arrived. With the `labels`, (N,) or (N, K), it is also the mean over records
+    of the same labels and factor, which a sampler does not tell apart: without them the luck of the draw remains, and
+    one record counts several times as much as its neighbour.
     """
     if not (isinstance(sampler, ClassSampler) and sampler.draws):
         return None
