@@ -1,4 +1,4 @@
-"""`imbalance.method`: what each method puts in, that it stays what it is, and the prior taken out of a trained model."""
+"""`imbalance.method`: what each method puts in, that it stays so, and the prior taken out of a trained model."""
 
 from __future__ import annotations
 
