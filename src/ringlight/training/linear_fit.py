@@ -23,7 +23,10 @@ Floats = npt.NDArray[np.float32]
 MAX_STEPS = 60
 """Steps of L-BFGS at most; from a neighbouring penalty's solution a dozen suffice."""
 TOLERANCE = 1e-5
-"""Largest component of the gradient at which a fit has converged; scores then change in the fifth digit."""
+"""Largest component of the gradient at which a fit has converged.
+
+A weight is then known to within this over the penalty; held-out losses agree to a hundredth part at a penalty of 0.0001
+and to the fourth digit at 0.01."""
 SMALLEST_SCALE = 1e-6
 """A feature that varies less, in parts of its mean or of 1, is constant but for rounding: it is not blown up."""
 

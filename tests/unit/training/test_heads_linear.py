@@ -17,7 +17,15 @@ from ringlight.errors import ConfigError, Problems
 from ringlight.losses import LOSSES
 from ringlight.training.head_problem import Problem
 from ringlight.training.heads import HEADS
-from ringlight.training.heads_linear import MIDDLE, PENALTIES, SHRINKAGES, LinearHead, LogisticHead, RidgeHead
+from ringlight.training.heads_linear import (
+    MIDDLE,
+    MIDDLE_SHRINKAGE,
+    PENALTIES,
+    SHRINKAGES,
+    LinearHead,
+    LogisticHead,
+    RidgeHead,
+)
 
 
 def problem_of(
@@ -172,6 +180,22 @@ def test_the_scale_of_ridge_is_the_best_of_a_fine_grid(multilabel: bool) -> None
     assert problem.loss(scores * float(ratio[0, 0])) == pytest.approx(best, abs=1e-4)
 
 
+def test_the_weakest_ridge_is_solved_where_features_are_dependent() -> None:
+    """Every feature stands there twice and one is constant: the equations have no solution without the ridge."""
+    problem = problem_of()
+    features = torch.cat([problem.features, problem.features, torch.ones(60, 1)], dim=1) * 1e6
+    scores = RidgeHead(penalty=0.001).fit(replace(problem, features=features)).scores(features)
+    assert torch.isfinite(scores).all()
+    assert (scores.argmax(1) == problem.targets).float().mean() > 0.7
+
+
+def test_ridge_takes_a_middle_strength_where_nothing_can_be_held_out() -> None:
+    fitted = RidgeHead().fit(problem_of(num_folds=0))
+    assert fitted.chosen == MIDDLE_SHRINKAGE
+    assert MIDDLE_SHRINKAGE in SHRINKAGES
+    assert not fitted.held_out
+
+
 def test_ridge_compares_its_five_strengths() -> None:
     fitted = RidgeHead().fit(problem_of())
     assert tuple(fitted.held_out) == SHRINKAGES
@@ -193,7 +217,7 @@ def test_a_penalty_that_is_none_is_refused_in_one_line(value: float) -> None:
 def test_ridge_needs_a_penalty_above_zero() -> None:
     with pytest.raises(ConfigError) as caught:
         RidgeHead(penalty=0)
-    assert str(caught.value).startswith("head.penalty: expected auto or a number of 1e-09 or more, got 0;")
+    assert str(caught.value).startswith("head.penalty: expected auto or a number of 0.001 or more, got 0;")
 
 
 @pytest.mark.parametrize(
