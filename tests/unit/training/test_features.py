@@ -289,3 +289,18 @@ def test_a_change_meets_the_right_record_beyond_the_first_chunk(tiles: Dataset, 
     log: list[str] = []
     np.testing.assert_array_equal(features_of(tiles, plain_embedder(), change=darker_by_row(log)), whole)
     assert log == tiles.ids
+
+
+def test_a_change_that_goes_by_the_id_is_applied_anew_to_a_renamed_record(tiles: Dataset, tmp_path: Path) -> None:
+    features_of(tiles, plain_embedder(), cache=tmp_path, change=darker_by_row([]))
+    renamed = tiles.with_column("id", [f"part {row}" for row in range(15)])
+    found = features_of(renamed, plain_embedder(), cache=tmp_path, change=darker_by_row([]))
+    np.testing.assert_array_equal(found, features_of(renamed, plain_embedder(), change=darker_by_row([])))
+
+
+def test_two_records_that_exchange_their_pictures_exchange_what_is_kept(tiles: Dataset, tmp_path: Path) -> None:
+    """The pictures are the same set as before: what is kept must go by whose they are."""
+    features_of(tiles, plain_embedder(), cache=tmp_path, change=darker_by_row([]))
+    exchanged = tiles.with_column("uri", [tiles.uris[14], *tiles.uris[1:14], tiles.uris[0]])
+    found = features_of(exchanged, plain_embedder(), cache=tmp_path, change=darker_by_row([]))
+    np.testing.assert_array_equal(found, features_of(exchanged, plain_embedder(), change=darker_by_row([])))
