@@ -12,11 +12,13 @@ import numpy as np
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.preprocess import InputSpec
+from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, RunError
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
 from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
+from ringlight.training.drawing import sampler_of
 from ringlight.training.feeding import JUDGED_BATCH, Feeder
 from ringlight.types import Dataset, History, Prediction, RunControl, Task, Tracker
 
@@ -103,6 +105,7 @@ class DeepLearner:
         """
         from ringlight.training.callbacks import Heartbeat, Reporter
         from ringlight.training.checkpoints import Keeper
+        from ringlight.training.compiling import uncompile
         from ringlight.training.engine import extras, make_trainer
 
         config, criterion, folder = self._needs()
@@ -115,9 +118,8 @@ class DeepLearner:
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))
         keeper = Keeper(folder, monitor)
-        loader = self.feeder.train_loader(train, None if self._plan is None else self._plan.sampler)
+        loader = self.feeder.train_loader(train, self._sampler(train))
         task = self._task(config, criterion, monitor, len(loader), train)
-        self._lay_out(config, train)
         with quiet_libraries():
             trainer = make_trainer(config, self.device, [reporter, heartbeat, keeper, *extras(config, monitor)])
             try:
@@ -130,6 +132,7 @@ class DeepLearner:
                 )
             finally:
                 heartbeat.restore()
+                uncompile(self.module)  # it is judged as it is served
         self._restore(keeper.path)
         self.notes += [_step_down(one) for one in task.step_downs]
         self.finish(train)
@@ -162,8 +165,18 @@ class DeepLearner:
             )  # fmt: skip
         return Frozen.of_plan(self._plan)
 
-    def _lay_out(self, config: Config, train: Dataset) -> None:
-        """Move the model to the device in the chosen layout, compiled if that was chosen."""
+    def _images_at_once(self, config: Config, shape: tuple[int, int, int, int]) -> int | None:
+        """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
+        if self.device.kind == "cuda":
+            return None
+        from ringlight.training.memory import images_at_once
+
+        return images_at_once(
+            self.module, shape[2:], batch_size=shape[0], in_chans=shape[1], precision=config.training.precision
+        )
+
+    def _lay_out(self, config: Config, train: Dataset) -> tuple[int, int, int, int]:
+        """Move the model to the device in the chosen layout, compiled if that was chosen; return a batch's shape."""
         from ringlight.training.speed import SpeedChoice, apply_speed
 
         training = config.training
@@ -172,6 +185,11 @@ class DeepLearner:
         height, width = self.feeder.size_of(train)
         shape = (int(config.data.batch_size), self.spec.in_chans, height, width)
         apply_speed(self.module, choice, shape, self.device)
+        return shape
+
+    def _sampler(self, train: Dataset) -> EpochSampler | None:
+        """Return the configured sampler over these records; None lets the loader shuffle."""
+        return None if self._plan is None else sampler_of(self._plan.config, train, self.augmenter)
 
     def _needs(self) -> tuple[Config, nn.Module, Path]:
         if self.config is None or self.criterion is None or self.folder is None:
@@ -199,6 +217,7 @@ class DeepLearner:
             schedule=schedule_of(config, monitor, num_batches),
             monitor=monitor,
             device_input=self.feeder.device_input(train),
+            images_at_once=self._images_at_once(config, self._lay_out(config, train)),
         )
 
     def _restore(self, checkpoint: Path) -> None:

@@ -2,7 +2,7 @@
 
 A step holds the weights, their gradients, the optimiser's states, and what the backward pass needs from the forward
 one: the activations, which grow with the batch. They are counted on fake tensors, which know their shapes and nothing
-else: every storage that autograd keeps is counted once, for one image and for two, and the difference is what an image
+else: every storage that autograd keeps is counted once, for two images and for three; the difference is what an image
 costs. Workspaces of the convolutions and the allocator's gaps are not counted; the safety margin stands for them.
 Against the growth of a process's real peak the count was 1.05 to 1.4 times as much (`benchmarks/memory_count.py`).
 """
@@ -75,12 +75,13 @@ def step_memory(
     weights = sum(part.nbytes for part in module.parameters())
     trained = sum(part.nbytes for part in module.parameters() if part.requires_grad)
     statistics = sum(part.nbytes for part in module.buffers())
-    one, two = (_kept(module, (count, in_chans, *size), precision) for count in (1, 2))
+    # Two images at least: batch normalisation refuses a single one where the last feature map is one pixel.
+    two, three = (_kept(module, (count, in_chans, *size), precision) for count in (2, 3))
     # The same storages in the same order; what does not grow (weights in half precision) belongs to the model.
-    growth = [large - small for small, large in zip(one, two, strict=True)]
+    growth = [large - small for small, large in zip(two, three, strict=True)]
     # While a layer goes backward, the gradients of its input and its output live beside what was kept.
     per_image = sum(growth) + 2 * max(growth, default=0) + 4 * in_chans * size[0] * size[1]
-    return StepMemory(weights + statistics + trained * (1 + optimizer_states) + sum(one) - sum(growth), per_image)
+    return StepMemory(weights + statistics + trained * (1 + optimizer_states) + sum(two) - 2 * sum(growth), per_image)
 
 
 def _kept(module: nn.Module, shape: tuple[int, ...], precision: str) -> list[int]:
