@@ -7,7 +7,7 @@ other. Shapes: N records, D features, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +23,13 @@ from ringlight.inference.tta import Tta
 from ringlight.runtime import LOGGER, DeviceChoice, seed_everything
 from ringlight.training.drawing import Seen, criterion_of, record_weights, sampler_of
 from ringlight.training.features import Embedder, Features
-from ringlight.training.frozen_features import FeatureTable, augmented_features, backbone_embedder, feature_table
+from ringlight.training.frozen_features import (
+    FeatureTable,
+    Progress,
+    augmented_features,
+    backbone_embedder,
+    feature_table,
+)
 from ringlight.training.head_problem import Fitted, Problem
 from ringlight.training.heads import HEADS
 from ringlight.training.learner import DeepLearner
@@ -71,34 +77,38 @@ class Frozen:
             cache=plan.cache,
         )
 
-    def table(self, progress: Callable[[int, int], None] | None = None) -> FeatureTable:
+    def table(self, progress: Progress | None = None) -> FeatureTable:
         """Return the features of all records: computed once, then read."""
         return feature_table(self.module, self.whole, self.embedder, self.device, cache=self.cache, progress=progress)
 
-    def fit(self, train: Dataset, features: Features, *, balanced: bool = False) -> Fitted:
+    def fit(
+        self, train: Dataset, features: Features, *, balanced: bool = False, progress: Progress | None = None
+    ) -> Fitted:
         """Fit the configured head to features (N, D) of training records and their augmented copies.
 
-        `balanced` counts every class equally often, whatever the sampler.
+        `balanced` counts every class equally often, whatever the sampler; `progress` hears of the copies' passes.
         """
-        problem = self.problem(train, features, balanced=balanced)
+        problem = self.problem(train, features, balanced=balanced, progress=progress)
         fitted = HEADS.build(self.config.head.name, **self.config.head.params()).fit(problem)
         if fitted.held_out:
             told = ", ".join(f"{strength:g}: {loss:.4f}" for strength, loss in fitted.held_out.items())
             LOGGER.info("head %s: %g chosen by its held-out loss (%s)", self.config.head.name, fitted.chosen, told)
         return fitted
 
-    def problem(self, train: Dataset, features: Features, *, balanced: bool = False) -> Problem:
+    def problem(
+        self, train: Dataset, features: Features, *, balanced: bool = False, progress: Progress | None = None
+    ) -> Problem:
         """Put features, targets, loss, weights and grouped folds together."""
         config, task = self.config, train.task
         extra, origin = augmented_features(
             self.module, train, self.embedder, self.device, self.augmenter, config.augmentation,
-            num_views=config.training.frozen_views, cache=self.cache,
+            num_views=config.training.frozen_views, cache=self.cache, progress=progress,
         )  # fmt: skip
         rows = np.concatenate([np.arange(len(train)), origin])
         weights = class_balance(train) if balanced else None
         if weights is None:
             sampler = sampler_of(config, train, self.augmenter)
-            weights = record_weights(sampler, len(train), config.training.num_epochs)
+            weights = record_weights(sampler, len(train), config.training.num_epochs, labels=train.targets())
         if weights is not None:
             weights = weights[rows] / np.bincount(rows)[rows]  # copies share what their record counts
         criterion = criterion_of(config, task, self.seen, reduction="none")
@@ -134,12 +144,13 @@ class Frozen:
 
 
 def class_balance(train: Dataset) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return weights (N,) under which every class counts equally often; of several labels the rarest decides."""
+    """Return weights (N,), summing to N, under which every class counts equally; of several labels the rarest decides."""
     matrix = train.label_matrix().astype(np.float64)
     clean = ~matrix.any(axis=1, keepdims=True)
     if clean.any():
         matrix = np.concatenate([matrix, clean], axis=1)
-    return np.asarray((matrix / matrix.sum(axis=0).clip(min=1)).max(axis=1))
+    weights = (matrix / matrix.sum(axis=0).clip(min=1)).max(axis=1)
+    return np.asarray(weights * (len(train) / weights.sum()))
 
 
 def retrain_classifier(frozen: Frozen, train: Dataset) -> str:
@@ -149,6 +160,7 @@ def retrain_classifier(frozen: Frozen, train: Dataset) -> str:
     instead of class-balanced epochs, and the configured head, which is linear.
     """
     seed_everything(frozen.config.experiment.seed)
+    frozen = replace(frozen, cache=None)  # no other run has these weights, whose features would be kept in vain
     fitted = frozen.fit(train, frozen.table().of(train), balanced=True)
     frozen.install(fitted)
     return "crt: the classifier was fitted again with balanced classes"
@@ -182,8 +194,9 @@ class FrozenLearner(DeepLearner):
             InterruptedRunError: the control stopped it while features were computed.
         """
         seed_everything(self.frozen.config.experiment.seed)
-        self._table = self.frozen.table(_heartbeat(control))
-        fitted = self.frozen.fit(train, self._table.of(train))
+        progress = _heartbeat(control)
+        self._table = self.frozen.table(progress)
+        fitted = self.frozen.fit(train, self._table.of(train), progress=progress)
         self.frozen.install(fitted)
         if fitted.module is not None:
             self.head_spec = dict(fitted.spec)
@@ -226,7 +239,7 @@ class FrozenLearner(DeepLearner):
         return Prediction(data.ids, logits, self.classes, self.task, data.targets())
 
 
-def _heartbeat(control: RunControl) -> Callable[[int, int], None]:
+def _heartbeat(control: RunControl) -> Progress:
     def progress(done: int, total: int) -> None:
         signalled = control.heartbeat(
             {"epoch": 0, "num_epochs": 1, "step": done, "num_steps": total, "done": done, "total": total}

@@ -99,29 +99,41 @@ class Choice:
         }  # fmt: skip
 
 
-def choose_method(config: Config, train: Dataset, features: Features) -> Choice:
+def choose_method(
+    config: Config, train: Dataset, features: Features, *, seen: Seen | None = None,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> Choice:  # fmt: skip
     """Try the candidates on the training records and choose.
 
     Args:
         config: `imbalance.candidates` names what is tried instead of the short list; the seed draws the folds.
         train: the training records, with their groups.
         features: (N, D) of them, by a backbone that has not seen their labels.
+        seen: what an epoch of the run shows; None shows every record once.
+        weights: (N,) how often each record is seen in an epoch; None is equally often.
 
     Raises:
         ConfigError: a candidate that has no form for the task, or cannot be tried.
     """
+    names = _candidates(config, train.task)
     counts = train.class_counts()
     rarest = min(counts, key=counts.__getitem__)
     task, groups = train.task, units_of(train)
-    units = {name: len(set(groups[train.label_matrix()[:, k] > 0].tolist())) for k, name in enumerate(train.classes)}
-    scarce = [name for name, number in units.items() if number < LEAST]
-    if scarce:
-        return _undecided(rarest, f"`{scarce[0]}` has {units[scarce[0]]} independent training records, {LEAST} needed")
+    scarce = _scarce(train, groups)
+    if scarce is not None:
+        return _undecided(rarest, scarce)
     try:
         repeats = [_folds(train, config.experiment.seed + SEEDS * number) for number in range(NUM_REPEATS)]
     except SplitError as error:
         return _undecided(rarest, str(error))
-    scores = dict(_scores(config, train, features, repeats))
+    shown = seen or Seen(tuple(counts.values()), len(train))
+    base = plain(config, task)
+    problem = Problem(
+        features=torch.as_tensor(features), targets=targets_tensor(train.targets(), task), task=task,
+        num_classes=len(train.classes), criterion=criterion_of(base, task, shown, reduction="none"),
+        weights=None if weights is None else torch.as_tensor(weights), folds=repeats[0],
+    )  # fmt: skip
+    scores = dict(_scores(base, names, problem, shown, repeats))
     first = _pooled(scores.pop(("none", None)), train)
     baseline = _tried("none", None, first, rarest)
     tried = [baseline]
@@ -178,47 +190,55 @@ def _folds(train: Dataset, seed: int) -> list[Fold]:
     return make_folds(train, num_folds=NUM_FOLDS, kind="group", seed=seed)
 
 
+def _candidates(config: Config, task: Task) -> list[str]:
+    """Return what is tried beside plain cross-entropy."""
+    names = [name for name in config.imbalance.candidates or SHORT_LIST[task] if name not in ("none", "auto")]
+    tried = [name for name, one in METHODS.items() if one.suits(task) and one.sampler is None and one.after != "crt"]
+    for name in names:
+        if name not in tried:
+            raise ConfigError(
+                f"a method for {task} data that changes loss or scores, which can be tried on frozen features",
+                got=name, where="imbalance.candidates", fix=f"choose from: {', '.join(tried[1:])}",
+            )  # fmt: skip
+    return list(dict.fromkeys(names))
+
+
+def _scarce(train: Dataset, groups: npt.NDArray[np.int64]) -> str | None:
+    """Say which class too few groups have, or (several labels) lack, for folds to tell anything of it."""
+    for column, name in enumerate(train.classes):
+        has = train.label_matrix()[:, column] > 0
+        for rows, what in ((has, "has"), (~has, "is absent from")):
+            number = len(set(groups[rows].tolist()))
+            if number < LEAST and (what == "has" or train.task == "multilabel"):
+                return f"`{name}` {what} {number} independent training records, {LEAST} needed"
+    return None
+
+
 def _scores(
-    config: Config, train: Dataset, features: Features, repeats: Sequence[Sequence[Fold]]
+    base: Config, names: Sequence[str], problem: Problem, seen: Seen, repeats: Sequence[Sequence[Fold]]
 ) -> Iterator[tuple[tuple[str, float | None], npt.NDArray[np.float32]]]:
     """Yield every candidate with its held-out logits (R, N, K), plain cross-entropy first."""
-    task = train.task
-    x_nd, targets = torch.as_tensor(features), targets_tensor(train.targets(), task)
-    seen = Seen(tuple(train.class_counts().values()), len(train))
-    first = _held_out(config, "none", seen, x_nd, targets, task, repeats)
+    first = _held_out(base, "none", problem, seen, repeats)
     yield ("none", None), first
-    names = config.imbalance.candidates or SHORT_LIST[task]
-    for name in dict.fromkeys(names):
-        if name in ("none", "auto"):
-            continue
+    for name in names:
         if METHODS[name].after == "post_hoc":
             for tau in TAUS:
-                offsets = post_hoc_logit_adjustment(list(seen.class_counts), tau, task, seen.num_records)
+                offsets = post_hoc_logit_adjustment(list(seen.class_counts), tau, problem.task, seen.num_records)
                 yield (name, tau), first + offsets.numpy()
         else:
-            yield (name, None), _held_out(config, name, seen, x_nd, targets, task, repeats)
+            yield (name, None), _held_out(base, name, problem, seen, repeats)
 
 
 def _held_out(
-    config: Config, method: str, seen: Seen, x_nd: torch.Tensor, targets: torch.Tensor, task: Task,
-    repeats: Sequence[Sequence[Fold]],
-) -> npt.NDArray[np.float32]:  # fmt: skip
+    base: Config, method: str, problem: Problem, seen: Seen, repeats: Sequence[Sequence[Fold]]
+) -> npt.NDArray[np.float32]:
     """Return the held-out logits (R, N, K) of a method; its penalty is the best of the first repeat."""
-    if METHODS[method].sampler is not None or METHODS[method].after == "crt":
-        raise ConfigError(
-            "a method that changes loss or scores, which can be tried on frozen features", got=method,
-            where="imbalance.candidates", fix="name it in imbalance.method, or leave it out",
-        )  # fmt: skip
-    base = plain(config, task)
-    chosen = base if method == "none" else with_method(base, method, task)
-    criterion = criterion_of(chosen, task, seen, reduction="none")
+    chosen = base if method == "none" else with_method(base, method, problem.task)
+    criterion = criterion_of(chosen, problem.task, seen, reduction="none")
     set_progress = getattr(criterion, "set_progress", None)
     if set_progress is not None:
-        set_progress(config.training.num_epochs - 1, config.training.num_epochs)
-    problem = Problem(
-        features=x_nd, targets=targets, task=task, num_classes=len(seen.class_counts), criterion=criterion,
-        folds=repeats[0],
-    )  # fmt: skip
+        set_progress(base.training.num_epochs - 1, base.training.num_epochs)
+    problem = replace(problem, criterion=criterion)
     head = LogisticHead()
     first = out_of_fold(problem, lambda part: head.path(part, PENALTIES))
     penalty = min(first, key=lambda value: problem.loss(first[value]))
