@@ -27,7 +27,7 @@ LINEAR = ("logistic", "linear", "ridge")
 
 
 def head_problems(config: Config) -> list[str]:
-    """Return what is wrong with mode and head together, one line each; empty when all is well."""
+    """Return what is wrong with mode, method and head together, one line each; empty when all is well."""
     lines = HEADS.problems(config.head.name, config.head.params())
     if not lines:
         try:
@@ -35,10 +35,11 @@ def head_problems(config: Config) -> list[str]:
         except ConfigError as error:
             lines = [str(error)]
     name = config.head.name
-    if config.training.mode == "head_then_finetune" and name in HEADS and name not in LINEAR:
+    first = config.training.mode == "head_then_finetune"
+    if (first or config.imbalance.method == "crt") and name in HEADS and name not in LINEAR:
         fault = ConfigError(
             f"a head that can be trained further ({', '.join(LINEAR)})", got=name, where="head.name",
-            fix="set head.name=logistic, or training.mode=frozen",
+            fix="set head.name=logistic" + (", or training.mode=frozen" if first else ""),
         )  # fmt: skip
         lines.append(str(fault))
     return lines

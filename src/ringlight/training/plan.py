@@ -111,7 +111,8 @@ def make_plan(config: Config, cache: Path) -> Plan:
     choose_precision(config.training.precision, device)
     _try_optimization(config)
     config = augmentation_of(config)
-    lines = head_problems(config) if config.training.mode != "finetune" else []
+    fits_a_head = config.training.mode != "finetune" or config.imbalance.method == "crt"
+    lines = head_problems(config) if fits_a_head else []
     if lines:
         raise Problems(lines)
     inspection = load_dataset(config, cache)
