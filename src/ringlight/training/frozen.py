@@ -144,7 +144,7 @@ class Frozen:
 
 
 def class_balance(train: Dataset) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return weights (N,), summing to N, under which every class counts equally; of several labels the rarest decides."""
+    """Return weights (N,) of mean 1 under which every class counts equally; of several labels the rarest decides."""
     matrix = train.label_matrix().astype(np.float64)
     clean = ~matrix.any(axis=1, keepdims=True)
     if clean.any():
