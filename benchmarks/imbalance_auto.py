@@ -139,7 +139,7 @@ def judge(title: str, cases: list[Case]) -> None:
     chosen: Counter[str] = Counter()
     for case in cases:
         task = case.data.task
-        base = plain(compose("frozen", [f"experiment.seed={case.seed}"]), task)
+        base = plain(compose("frozen", [f"experiment.seed={case.seed}", "imbalance=none"]), task)
         train = case.data.take(case.train)
         choice = choose_method(base, train, case.features[case.train])
         chosen[choice.method if choice.tau is None else f"{choice.method} {choice.tau:g}"] += 1
