@@ -262,12 +262,15 @@ class Split:
 class Batch(TypedDict):
     """What a loader yields.
 
-    `image` is float32 (B, C, H, W), normalised; `target` int64 (B,) or float32 (B, K); `index` the rows, int64 (B,).
+    `image` is float32 (B, C, H, W), normalised, or uint8 (B, H, W, C) where the device makes input of it; `target`
+    int64 (B,) or float32 (B, K); `index` the rows, int64 (B,); `copy` int64 (B,), 0 where an epoch shows a row for the
+    first time and 1, 2, ... where it comes again, so that it is augmented differently.
     """
 
     image: Any
     target: Any
     index: Any
+    copy: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
 """JPEG files decoded in many threads at once: OpenCV instead of Pillow where both give the same pixels, bit for bit.
 
 Both carry libjpeg-turbo, but Pillow holds Python's lock while it packs the pixels, so that two threads of it are hardly
-quicker than one. :mod:`ringlight.data.decode` remains the judge: a file goes this way only when it is plain (JFIF,
-8 bits, gray or YCbCr in a usual sampling, whole, nothing in it that turns or blends), and only in a process in which
-both libraries have agreed on an image of every such kind.
+quicker than one. :mod:`ringlight.data.decode` asks here first: a file goes this way only when it is plain (JFIF, 8
+bits, gray or YCbCr in a usual sampling, whole, nothing in it that turns or blends), and only in a process in which both
+libraries have agreed on an image of every such kind. Pillow reads all others, and says what is wrong with them.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import re
 
 import cv2
 import numpy as np
@@ -18,8 +19,13 @@ from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 
+JFIF = b"\xff\xd8\xff\xe0"
+"""How a plain JPEG file begins."""
 BASELINE, PROGRESSIVE, SCAN = 0xC0, 0xC2, 0xDA
-NO_FRAME = (0xC4, 0xC8, 0xCC)  # in the range of the frames' markers, but none
+TABLES = (0xC4, 0xDB, 0xDD, 0xFE, 0xE0)
+"""Huffman and quantisation tables, restart interval, comment, JFIF: segments that change nothing of the kind."""
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What ends the pixels of a scan: in them 0xff is followed by 0 or is a restart."""
 SAMPLINGS = ((0x11, 0x11, 0x11), (0x21, 0x11, 0x11), (0x22, 0x11, 0x11))
 """4:4:4, 4:2:2 and 4:2:0."""
 
@@ -47,25 +53,25 @@ def _decode(content: bytes, channels: int) -> Pixels | None:
 
 
 def plain_channels(content: bytes) -> int | None:
-    """Return 1 or 3 for a plain JPEG file, judged by its markers; None for any other."""
-    if not (content.startswith(b"\xff\xd8\xff\xe0") and content[6:11] == b"JFIF\0" and content.endswith(b"\xff\xd9")):
+    """Return 1 or 3 for a plain JPEG file, judged by its markers from the first to the last; None for any other."""
+    if not (content.startswith(JFIF) and content[6:11] == b"JFIF\0" and content.endswith(b"\xff\xd9")):
         return None
-    place, channels = 2, None
-    while place + 4 <= len(content) and content[place] == 0xFF:
+    place, channels, last = 2, None, len(content) - 2
+    while place < last and content[place] == 0xFF:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
         body = content[place + 4 : place + 2 + length]
+        place += 2 + length
         if marker == SCAN:
-            return channels
-        if marker in (BASELINE, PROGRESSIVE):
+            # Damage among the pixels that looks like a marker: Pillow refuses the file, OpenCV does not mind.
+            found = MARKER.search(content, place)
+            place = len(content) if found is None else found.start()
+        elif marker in (BASELINE, PROGRESSIVE):
             channels = _frame_channels(body)
             if channels is None:
                 return None
-        elif 0xC0 <= marker <= 0xCF and marker not in NO_FRAME:
-            return None  # lossless, arithmetic, 12 bits
-        elif 0xE1 <= marker <= 0xEF and not body.startswith(b"ICC_PROFILE"):
-            return None  # EXIF may turn it, Adobe may mean other colours, MPF holds several
-        place += 2 + length
-    return None
+        elif marker not in TABLES and not (0xE1 <= marker <= 0xEF and body.startswith(b"ICC_PROFILE")):
+            return None  # EXIF may turn it, Adobe may mean other colours, MPF holds several; lossless, 12 bits
+    return channels if place == last else None
 
 
 def _frame_channels(body: bytes) -> int | None:

@@ -6,7 +6,9 @@ or one that starts in the middle of a resumed run, knows all it needs.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ringlight.data.augment import Augmenter
 from ringlight.data.augment_config import needs_boxes
@@ -23,6 +26,9 @@ from ringlight.data.preprocess import InputSpec, Pixels, fit_boxes, fit_size, re
 from ringlight.data.sampling import EpochSampler, Key
 from ringlight.errors import DataError, RinglightError, TrainingError
 from ringlight.types import Batch, Dataset
+
+MOMENT = 0.5
+"""Seconds in which a process that was killed is known to be dead."""
 
 
 class ImageDataset(TorchDataset[Batch]):
@@ -66,8 +72,7 @@ class ImageDataset(TorchDataset[Batch]):
         # Arrow columns and one tensor, not a million Python objects, which every forked worker would copy one by one.
         self._ids = dataset.table.column("id").combine_chunks()
         self._uris = dataset.table.column("uri").combine_chunks()
-        kind = torch.int64 if dataset.task == "multiclass" else torch.float32
-        self._targets = torch.as_tensor(np.asarray(dataset.targets())).to(kind)
+        self._targets = target_tensor(dataset)
         self._heavy = None if augmenter is None else augmenter.heavy_rows(dataset)
         parts = () if augmenter is None else (*augmenter.enabled, *(augmenter.heavy or ()))
         # Only for a part that asks where the defects lie: to fetch and move boxes costs more than a flip.
@@ -83,15 +88,15 @@ class ImageDataset(TorchDataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Batch:
-        """Return one sample: image float32 (C, H, W), raw uint8 (H, W, C), target a class index or (K,), index its row.
+        """Return one sample: image float32 (C, H, W), raw uint8 (H, W, C), target a class index or (K,), row and copy.
 
         Raises:
             DataError: the file cannot be read.
         """
-        row = key[1]
+        _, row, copy = key
         image = self._pixels(key)
         ready = torch.from_numpy(image) if self.raw else to_tensor(image, self.spec)
-        return Batch(image=ready, target=self._targets[row], index=row)
+        return Batch(image=ready, target=self._targets[row], index=row, copy=copy)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | RinglightError:
         """Return a batch, or the error that stopped it: torch cannot carry ours out of a worker."""
@@ -105,7 +110,8 @@ class ImageDataset(TorchDataset[Batch]):
         except RinglightError as error:
             return error
         index = torch.tensor(rows)
-        return Batch(image=images, target=self._targets[index], index=index)
+        copies = torch.tensor([copy for _, _, copy in keys])
+        return Batch(image=images, target=self._targets[index], index=index, copy=copies)
 
     def _pixels(self, key: Key) -> Pixels:
         """Return a picture as it goes to the normalisation."""
@@ -145,18 +151,37 @@ class ImageDataset(TorchDataset[Batch]):
 class ImageLoader(DataLoader[Batch]):
     """A torch loader that raises our one-line errors wherever they arose, also in a worker that was killed."""
 
+    def stop(self) -> None:
+        """End the workers.
+
+        As long as torch knows of one that died, it raises the error anew whenever any other child process ends.
+        """
+        running, self._iterator = self._iterator, None
+        if isinstance(running, _MultiProcessingDataLoaderIter):
+            with contextlib.suppress(RuntimeError):  # the last of these: while the others end
+                running._shutdown_workers()
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """Return the next batch, None after the last."""
+        try:
+            return next(batches, None)
+        except (EOFError, OSError, RuntimeError) as error:
+            if self.num_workers and lost_worker(error) is None:
+                # A worker that is being killed hangs up in the middle of a batch before it counts as dead.
+                time.sleep(MOMENT)  # here torch's own error comes up
+                gone = [worker.pid for worker in getattr(self._iterator, "_workers", ()) if not worker.is_alive()]
+                if gone:
+                    message = f"DataLoader worker (pid(s) {', '.join(map(str, gone))}) exited unexpectedly"
+                    raise RuntimeError(message) from error
+            raise
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its private iterator class
         batches = super().__iter__()
         while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
+            with translating_lost_workers(self):
+                batch = self._next(batches)
+            if batch is None:
                 return
-            except RuntimeError as error:
-                dead = lost_worker(error)
-                if dead is None:
-                    raise
-                raise dead from None
             if isinstance(batch, RinglightError):
                 try:
                     raise batch
@@ -167,7 +192,32 @@ class ImageLoader(DataLoader[Batch]):
             yield batch
 
 
-def lost_worker(error: RuntimeError) -> TrainingError | None:
+@contextlib.contextmanager
+def translating_lost_workers(*loaders: object) -> Iterator[None]:
+    """Turn torch's error of a worker process that died in the block into one line; other errors pass.
+
+    Put it around a whole training as well: torch raises that error in whichever line the main process is, which is
+    seldom the one that asks for a batch.
+
+    Args:
+        loaders: those whose workers may die; of :class:`ImageLoader` the other workers are ended, too.
+
+    Raises:
+        TrainingError: a worker died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        dead = lost_worker(error)
+        if dead is None:
+            raise
+        for loader in loaders:
+            if isinstance(loader, ImageLoader):
+                loader.stop()
+        raise dead from None
+
+
+def lost_worker(error: Exception) -> TrainingError | None:
     """Return the one line for torch's error of a worker process that died; None for any other error.
 
     torch raises it from a signal handler, so that it may come up in any line of the main process, not only while the
@@ -189,6 +239,12 @@ def lost_worker(error: RuntimeError) -> TrainingError | None:
         fix="most likely the machine's memory ran out: lower data.num_workers (0 loads in the main process) or "
         "data.batch_size",
     )
+
+
+def target_tensor(dataset: Dataset) -> torch.Tensor:
+    """Return what a model is trained on: int64 (N,) class indices, or the float32 (N, K) binary matrix."""
+    kind = torch.int64 if dataset.task == "multiclass" else torch.float32
+    return torch.as_tensor(np.asarray(dataset.targets())).to(kind)
 
 
 def make_loader(

@@ -55,7 +55,7 @@ def same(first: list[Any], second: list[Any]) -> bool:
     return len(first) == len(second) and all(
         torch.equal(one[key], other[key])
         for one, other in zip(first, second, strict=True)
-        for key in ("image", "target", "index")
+        for key in ("image", "target", "index", "copy")
     )
 
 

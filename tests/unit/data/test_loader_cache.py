@@ -16,7 +16,7 @@ from PIL import Image
 from ringlight.data.augment import Augmented, Augmenter
 from ringlight.data.cache import PixelCache, open_cache
 from ringlight.data.content import hash_contents
-from ringlight.data.loader import ImageDataset, lost_worker, make_loader
+from ringlight.data.loader import ImageDataset, lost_worker, make_loader, translating_lost_workers
 from ringlight.data.preprocess import InputSpec, fit_boxes, normalise
 from ringlight.data.sampling import Key
 from ringlight.errors import DataError, TrainingError
@@ -54,7 +54,7 @@ def batches(dataset: Dataset, **options: Any) -> list[Any]:
 def assert_same(found: list[Any], expected: list[Any]) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        for name in ("image", "target", "index"):
+        for name in ("image", "target", "index", "copy"):
             assert one[name].dtype == other[name].dtype
             assert one[name].stride() == other[name].stride()  # memory in another order would round sums otherwise
             assert torch.equal(one[name], other[name])
@@ -153,6 +153,8 @@ def test_copies_of_a_record_have_names_of_their_own(dataset: Dataset) -> None:
     assert [asked["record_id"] for asked in augmenter.asked] == ["part 1", "part 1#1", "part 1#2"]
     assert {asked["epoch"] for asked in augmenter.asked} == {4}
     assert batch["index"].tolist() == [1, 1, 1]
+    assert batch["copy"].tolist() == [0, 1, 2]
+    assert batch["copy"].dtype == torch.int64
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(batch["image"], 2))
 
 
@@ -211,6 +213,25 @@ def test_a_worker_killed_in_the_middle_of_an_epoch_is_one_line(
     assert "\n" not in line
 
 
+def test_a_worker_that_hangs_up_before_it_counts_as_dead_is_one_line(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sockets close first: on a busy machine the run ended with a bare EOFError, and torch's own error came later,
+    in whichever line the process was when its next child ended.
+    """
+
+    def hang_up(batches: Any) -> None:
+        for worker in batches._workers:
+            os.kill(worker.pid, signal.SIGKILL)
+        raise EOFError
+
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter.__next__", hang_up)
+    loader = make_loader(dataset, SPEC, batch_size=2, seed=0, num_workers=2)
+    with pytest.raises(TrainingError, match=r"loader: expected worker processes that live .*, got one that died"):
+        list(loader)
+    assert loader._iterator is None
+
+
 def test_other_faults_of_the_runtime_are_not_renamed(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object) -> None:
         raise RuntimeError("something else")
@@ -241,3 +262,14 @@ def test_each_of_torchs_words_for_a_dead_worker_is_understood(message: str, got:
 
 def test_an_error_of_another_kind_is_no_dead_worker() -> None:
     assert lost_worker(RuntimeError("CUDA out of memory")) is None
+
+
+def test_a_dead_worker_noticed_anywhere_in_a_training_is_one_line() -> None:
+    """torch raises it in whichever line the main process is: a training showed its traceback half of the times."""
+    with (
+        pytest.raises(TrainingError, match=r"got one that died \(process 7, signal Killed\)"),
+        translating_lost_workers(),
+    ):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(RuntimeError, match=r"^CUDA out of memory$"), translating_lost_workers():
+        raise RuntimeError("CUDA out of memory")
