@@ -11,6 +11,7 @@ import numpy as np
 
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
+from ringlight.data.loader import translating_lost_workers
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, RunError
@@ -120,13 +121,14 @@ class DeepLearner:
         keeper = Keeper(folder, monitor)
         loader = self.feeder.train_loader(train, self._sampler(train))
         task = self._task(config, criterion, monitor, len(loader), train)
-        with quiet_libraries():
+        judged = None if monitor is None or val is None else self.feeder.val_loader(val)
+        with quiet_libraries(), translating_lost_workers(loader, judged):
             trainer = make_trainer(config, self.device, [reporter, heartbeat, keeper, *extras(config, monitor)])
             try:
                 trainer.fit(
                     task,
                     loader,
-                    None if monitor is None or val is None else self.feeder.val_loader(val),
+                    judged,
                     ckpt_path=resume,
                     weights_only=True,
                 )
