@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.cache import PixelCache, open_cache
+from ringlight.data.cache_build import Progress
 from ringlight.data.loader import ImageLoader, make_loader
-from ringlight.data.preprocess import InputSpec
+from ringlight.data.preprocess import InputSpec, read_image
+from ringlight.data.resident import ResidentLoader, resident_loader
 from ringlight.data.sampling import EpochSampler
 from ringlight.runtime import LOGGER, DeviceChoice
 from ringlight.training.device_input import DeviceInput
@@ -49,6 +51,7 @@ class Feeder:
         configured = JUDGED_BATCH if config is None else int(config.data.batch_size)
         self.batch_size = configured if batch_size is None else batch_size
         self._pixels: PixelCache | None = None
+        self._resident: ResidentLoader | None = None
 
     @property
     def seed(self) -> int:
@@ -61,16 +64,26 @@ class Feeder:
         return self.augmenter is not None and self.config is not None and self.config.data.augment_on == "device"
 
     @property
+    def keeps_on_device(self) -> bool:
+        """Whether the training pictures shall all lie on the device."""
+        return self.config is not None and self.config.data.keep_on_device is True
+
+    @property
     def raw(self) -> bool:
         """Whether batches travel as bytes, a quarter of the way to a GPU, and become input there."""
-        return self.device.kind == "cuda" or self.augments_on_device
+        return self.device.kind == "cuda" or self.augments_on_device or self.keeps_on_device
 
-    def open_cache(self, plan: Plan) -> None:
-        """Decode the images of the plan's whole data set once, where that was chosen."""
+    def open_cache(self, plan: Plan, progress: Progress | None = None) -> None:
+        """Decode the images of the plan's whole data set once, where that was chosen.
+
+        `progress` is told (done, total) meanwhile; what it raises stops it.
+        """
         data = plan.config.data
         if data.cache == "disk":
             folder = plan.cache / "pixels"
-            self._pixels = open_cache(plan.dataset, self.spec, folder, budget_gib=data.cache_budget_gib)
+            self._pixels = open_cache(
+                plan.dataset, self.spec, folder, budget_gib=data.cache_budget_gib, progress=progress
+            )
 
     def train_loader(self, train: Dataset, sampler: EpochSampler | None) -> Any:
         """Return the loader of the training records; without a sampler they are shuffled."""
@@ -79,8 +92,47 @@ class Feeder:
         alone = self.batch_size > 1 and total % self.batch_size == 1 and total > 1
         if alone:
             LOGGER.info("every epoch leaves one image out, each another: alone in the last batch it teaches nothing")
+        if self.keeps_on_device:
+            self.release()
+            self._resident = self._resident_loader(train, sampler, drop_last=alone)
+            if self._resident is not None:
+                return self._resident
         augmenter = None if self.augments_on_device else self.augmenter
         return self._loader(train, shuffle=True, sampler=sampler, drop_last=alone, augmenter=augmenter, raw=self.raw)
+
+    def _resident_loader(
+        self, train: Dataset, sampler: EpochSampler | None, *, drop_last: bool
+    ) -> ResidentLoader | None:
+        """Return the loader of pictures that lie on the device; None, and a line why, where they cannot."""
+        from ringlight.training.memory import free_bytes
+
+        cache = self._cache_of(train)
+        reason = ""
+        if cache is None:
+            reason = "it needs the cache of decoded pictures (data.cache=disk)"
+        elif self.augmenter is not None and not self.augments_on_device:
+            reason = "pictures that the CPU augments come from there (data.augment_on=device augments them in place)"
+        if cache is None or reason:
+            LOGGER.warning("data.keep_on_device: %s; batches go to the device one by one", reason)
+            return None
+        return resident_loader(
+            train,
+            self.spec,
+            cache,
+            device=self.device.device,
+            free=free_bytes(self.device),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            shuffle=True,
+            sampler=sampler,
+            drop_last=drop_last,
+        )
+
+    def release(self) -> None:
+        """Give back the device's memory that training pictures took."""
+        if self._resident is not None:
+            self._resident.release()
+            self._resident = None
 
     def val_loader(self, val: Dataset) -> Any:
         """Return the loader of the validation records, in order."""
@@ -103,10 +155,13 @@ class Feeder:
             seed=self.seed,
             num_workers=workers,
             pin_memory=self.device.kind == "cuda",
-            cache=self._pixels if self._pixels is not None and self._pixels.holds(data) else None,
+            cache=self._cache_of(data),
             prefetch_factor=ahead,
             **chosen,
         )
+
+    def _cache_of(self, data: Dataset) -> PixelCache | None:
+        return self._pixels if self._pixels is not None and self._pixels.holds(data) else None
 
     def device_input(self, train: Dataset) -> DeviceInput | None:
         """Return what makes input of bytes on the device; None where the loader does so."""
@@ -127,7 +182,5 @@ class Feeder:
         """Return the height and width the model will see: the configured ones, else those of the first image."""
         if self.spec.size is not None:
             return self.spec.size
-        from ringlight.data.preprocess import read_image
-
         height, width = read_image(Path(str(data.uris[0])), in_chans=self.spec.in_chans).shape[:2]
         return height, width
