@@ -180,7 +180,8 @@ def determinism(*, num_threads: int | None, device: DeviceChoice) -> Iterator[No
     import torch
 
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic  # a module of settings, which its types do not know
+    fills = settings.fill_uninitialized_memory
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     if device.kind == "cuda":
         # cuBLAS needs a fixed workspace to be deterministic: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
@@ -189,14 +190,14 @@ def determinism(*, num_threads: int | None, device: DeviceChoice) -> Iterator[No
     torch.use_deterministic_algorithms(True, warn_only=device.kind == "cuda")
     # Else every new tensor is filled with NaN first, to find who reads what was never written: a tenth to a fifth of
     # a pass through a small network is spent on that.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings.fill_uninitialized_memory = False
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(strict, warn_only=warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        settings.fill_uninitialized_memory = fills
         torch.set_num_threads(threads)
 
 
