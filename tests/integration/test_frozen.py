@@ -127,7 +127,7 @@ def test_it_leaves_a_run_folder_as_any_other(finished: Run) -> None:
     ):  # fmt: skip
         assert (finished.folder / name).exists(), name
     assert runs.read_manifest(finished.folder)["status"] == "completed"
-    assert not [path for path in finished.folder.rglob("*.part")]
+    assert not list(finished.folder.rglob("*.part"))
     (row,) = csv.DictReader((finished.folder / "history.csv").read_text().splitlines())
     assert {"epoch", "train/loss", "val/loss", "val/macro_f1", "val/recall/dark"} <= set(row)
     assert json.loads((finished.folder / "results.json").read_text())["history"][0]["epoch"] == 0

@@ -9,7 +9,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
 from ringlight.training.device_faults import cpu_fallback, is_cuda_failure
 from ringlight.training.fit import fit
+from ringlight.training.imbalance_choice import Choice
 from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
 from ringlight.types import RunControl, Tracker
@@ -127,14 +128,23 @@ def resume(
             where=str(folder),
             fix="bring the data back as it was, or start a new run",
         )
+    if manifest.get("imbalance"):
+        made = _as_chosen(made, Choice.from_dict(manifest["imbalance"]))
     return _execute(made, folder, _last(folder), control, trackers)
+
+
+def _as_chosen(made: Plan, choice: Choice | None) -> Plan:
+    """Return a plan made from a run's own configuration with the choice that `imbalance.method=auto` was there."""
+    if choice is None:
+        return made
+    return replace(made, choice=choice, notes=(*made.notes, choice.sentence))
 
 
 def _execute(
     made: Plan, folder: Path, checkpoint: Path | None, control: RunControl | None, trackers: Sequence[Tracker]
 ) -> Run:
     tracker = Trackers([TensorBoardTracker(folder / "logs"), *trackers])
-    with log_file(folder / "train.log"), _status(made, folder, tracker):
+    with log_file(folder / "train.log"), _status(made, folder, tracker) as say:
         _announce(made, folder, checkpoint)
         control = control or QuietControl()
         try:
@@ -143,6 +153,8 @@ def _execute(
             if not is_cuda_failure(error):
                 raise
             made = _on_the_cpu(made, folder, cpu_fallback(error, made.device))
+            say.made = made
+            say("running")
             outcome = fit(made, folder, tracker=tracker, control=control, resume=_last(folder))
     return Run(folder, outcome.results)
 
@@ -159,9 +171,9 @@ def _on_the_cpu(made: Plan, folder: Path, device: DeviceChoice) -> Plan:
         "split.file": str(folder.absolute() / "split.csv"), "training.device": device.device,
         "training.precision": "32", "data.augment_on": "cpu", "data.keep_on_device": False, "data.num_workers": "auto",
     }  # fmt: skip
-    again = make_plan(made.config.replacing(values), made.cache)
+    again = _as_chosen(make_plan(made.config.replacing(values), made.cache), made.choice)
     write_text(folder / "config.yaml", to_yaml(again.config))
-    return again
+    return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run went on on the CPU"))
 
 
 def _announce(made: Plan, folder: Path, checkpoint: Path | None) -> None:
@@ -171,17 +183,26 @@ def _announce(made: Plan, folder: Path, checkpoint: Path | None) -> None:
         LOGGER.info("note: %s", note)
 
 
+@dataclass
+class _Say:
+    """Writes how the run stands into its manifest, and tells the tracker."""
+
+    made: Plan
+    folder: Path
+    tracker: Tracker
+
+    def __call__(self, status: str, error: str | None = None) -> None:
+        write_json(self.folder / MANIFEST, _manifest(self.made, status, error))
+        self.tracker.set_status(status)
+
+
 @contextmanager
-def _status(made: Plan, folder: Path, tracker: Tracker) -> Iterator[None]:
-    """Write how the run stands into its manifest: running, then completed, interrupted or failed."""
-
-    def say(status: str, error: str | None = None) -> None:
-        write_json(folder / MANIFEST, _manifest(made, status, error))
-        tracker.set_status(status)
-
+def _status(made: Plan, folder: Path, tracker: Tracker) -> Iterator[_Say]:
+    """Say how the run stands: running, then completed, interrupted or failed."""
+    say = _Say(made, folder, tracker)
     say("running")
     try:
-        yield
+        yield say
     except InterruptedRunError as error:
         _try_to_say(say, str(error), "interrupted")
         # Who stopped it does not know where the run lies; the reader should not have to look for it.
@@ -231,6 +252,7 @@ def _manifest(made: Plan, status: str, error: str | None) -> dict[str, Any]:
         "device": made.device.device,
         "device_reason": made.device.reason,
         "precision": made.config.training.precision,
+        "imbalance": None if made.choice is None else made.choice.to_dict(),
         "num_threads": made.config.training.num_threads,
         "reproducibility": promise(made.device, made.config.training.num_threads or 0),
         "versions": package_versions(),

@@ -35,11 +35,12 @@ def head_problems(config: Config) -> list[str]:
         except ConfigError as error:
             lines = [str(error)]
     name = config.head.name
-    first = config.training.mode == "head_then_finetune"
-    if (first or config.imbalance.method == "crt") and name in HEADS and name not in LINEAR:
-        fault = ConfigError(
-            f"a head that can be trained further ({', '.join(LINEAR)})", got=name, where="head.name",
-            fix="set head.name=logistic" + (", or training.mode=frozen" if first else ""),
-        )  # fmt: skip
-        lines.append(str(fault))
-    return lines
+    if name not in HEADS or name in LINEAR:
+        return lines
+    if config.training.mode == "head_then_finetune":
+        wanted, fix = "a head that can be trained further", "set head.name=logistic, or training.mode=frozen"
+    elif config.imbalance.method == "crt":
+        wanted, fix = "a linear head for imbalance.method=crt", "set head.name=logistic"
+    else:
+        return lines
+    return [*lines, str(ConfigError(f"{wanted} ({', '.join(LINEAR)})", got=name, where="head.name", fix=fix))]

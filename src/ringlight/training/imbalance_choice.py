@@ -98,6 +98,11 @@ class Choice:
             "tried": [one.to_dict() for one in self.tried],
         }  # fmt: skip
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Choice:
+        """Take back what :meth:`to_dict` gave."""
+        return cls(**{**values, "tried": tuple(Tried(**one) for one in values["tried"])})
+
 
 def choose_method(
     config: Config, train: Dataset, features: Features, *, seen: Seen | None = None,

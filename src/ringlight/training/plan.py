@@ -16,9 +16,10 @@ from ringlight.data.sampling import SAMPLERS, EpochSampler
 from ringlight.errors import ConfigError, DataError, Problems
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import DeviceChoice, choose_device, choose_precision, determinism
-from ringlight.training.build import augmentation_of, build_parts
+from ringlight.training.build import Built, augmentation_of, build_parts
 from ringlight.training.drawing import Seen
 from ringlight.training.heads import HEADS, head_problems
+from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
 from ringlight.training.records import data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
@@ -105,6 +106,7 @@ def make_plan(config: Config, cache: Path) -> Plan:
         ConfigError: a choice that cannot be met (device, weights, monitor).
         Problems: files or labels that cannot be used, a line each.
         DataError: data that cannot be trained on.
+        ModelError: a model without one linear classifier, where that is fitted by itself.
         SplitError: the records cannot be split as asked.
     """
     device = choose_device(config.training.device)
@@ -127,12 +129,21 @@ def make_plan(config: Config, cache: Path) -> Plan:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
         built = build_parts(config, inspection, dataset, dataset.take(split.train), device, cache)
+    _fitted_later(built)
     return Plan(
         config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,
         module=built.module, weights=built.weights, criterion=built.criterion, augmenter=built.augmenter,
         sampler=built.sampler, seen=built.seen, device=device, notes=(*notes, *built.notes), cache=cache,
         choice=built.choice,
     )  # fmt: skip
+
+
+def _fitted_later(built: Built) -> None:
+    """Refuse a model without one linear classifier where that is fitted or shifted, perhaps after hours of training."""
+    from ringlight.models.heads import classifier_of
+
+    if built.config.training.mode != "finetune" or METHODS[built.config.imbalance.method].after is not None:
+        classifier_of(built.module)
 
 
 def _try_optimization(config: Config) -> None:
