@@ -28,10 +28,11 @@ import numpy as np
 import torch
 
 from ringlight.data.augment_batch import BatchAugmenter
-from ringlight.data.cache import open_cache
+from ringlight.data.cache import PixelCache, open_cache
 from ringlight.data.content import hash_contents
 from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec
+from ringlight.data.resident import resident_loader
 from ringlight.models import build_model
 from ringlight.optim import build_optimizer
 from ringlight.training.compiling import autocast
@@ -94,11 +95,19 @@ def synthetic(batch_size: int, size: int, device: torch.device) -> Iterator[Any]
     return itertools.repeat({"image": images, "target": torch.randint(0, CLASSES, (batch_size,), device=device)})
 
 
+def kept(folder: Path, options: argparse.Namespace, spec: InputSpec) -> tuple[Dataset, PixelCache]:
+    """Write pictures and decode them into a cache."""
+    dataset = hash_contents(pictures(folder, options.images, options.size))
+    cache = open_cache(dataset, spec, folder / "cache", budget_gib=20)
+    if cache is None:
+        raise SystemExit("gpu benchmarks: no room for the cache, lower --images")
+    return dataset, cache
+
+
 def end_to_end(folder: Path, options: argparse.Namespace, device: torch.device) -> Iterator[Any]:
     """Yield training batches as a run with a cache and augmentation on the device gets them."""
     spec = InputSpec(3, (options.size, options.size))
-    dataset = hash_contents(pictures(folder, options.images, options.size))
-    cache = open_cache(dataset, spec, folder / "cache", budget_gib=20)
+    dataset, cache = kept(folder, options, spec)
     loader = make_loader(
         dataset, spec, batch_size=options.batch, seed=0, shuffle=True, drop_last=True, cache=cache, raw=True,
         pin_memory=device.type == "cuda",
@@ -108,7 +117,7 @@ def end_to_end(folder: Path, options: argparse.Namespace, device: torch.device) 
         loader.sampler.set_epoch(epoch)
         for batch in loader:
             moved = {key: batch[key].to(device, non_blocking=True) for key in ("image", "target")}
-            yield turn({**moved, "index": batch["index"]}, epoch=epoch, training=True, device=device)
+            yield turn({**batch, **moved}, epoch=epoch, training=True, device=device)
 
 
 def training(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, float]:
@@ -124,22 +133,38 @@ def training(name: str, options: argparse.Namespace, device: torch.device) -> di
 
 
 def resident(options: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Draw, augment and normalise epochs of pictures that lie on the device, as a run with keep_on_device does."""
     spec = InputSpec(3, (options.size, options.size))
-    shape = (options.images, options.size, options.size, 3)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-    ids = [str(row) for row in range(len(images))]
-    turn = DeviceInput(spec, record_ids=ids, augmenter=BatchAugmenter(AUGMENTATION, seed=0))
+    with tempfile.TemporaryDirectory() as folder:
+        dataset, cache = kept(Path(folder), options, spec)
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**40
+        loader = resident_loader(
+            dataset, spec, cache, device=device, free=free, batch_size=options.batch, seed=0, shuffle=True
+        )
+    if loader is None:
+        raise SystemExit("gpu benchmarks: the pictures do not fit, lower --images")
+    turn = DeviceInput(spec, record_ids=dataset.ids, augmenter=BatchAugmenter(AUGMENTATION, seed=0))
     seen, started = 0, 0.0
-    for step in range(options.warm_up + options.steps):
+    for step, (epoch, batch) in enumerate(epochs(loader, options.warm_up + options.steps)):
         if step == options.warm_up:
             wait(device)
             seen, started = 0, time.perf_counter()
-        rows = torch.randperm(len(images))[: options.batch]
-        batch = {"image": images[rows.to(device)], "target": rows, "index": rows}
-        turn(batch, epoch=step, training=True, device=device)  # type: ignore[arg-type]
-        seen += len(rows)
+        turn(batch, epoch=epoch, training=True, device=device)
+        seen += len(batch["index"])
     wait(device)
     return {"augmented_images_per_second": seen / (time.perf_counter() - started)}
+
+
+def epochs(loader: Any, steps: int) -> Iterator[tuple[int, Any]]:
+    """Yield so many batches with their epochs."""
+    left = steps
+    for epoch in itertools.count():
+        loader.sampler.set_epoch(epoch)
+        for batch in itertools.islice(loader, left):
+            yield epoch, batch
+            left -= 1
+        if not left:
+            return
 
 
 def record(name: str, figures: dict[str, float], options: argparse.Namespace) -> None:
