@@ -15,8 +15,9 @@ from ringlight.files import unwritable, write_json
 from ringlight.inference.tta import Space
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.datasets import open_data
-from ringlight.services.runs import MANIFEST, cache_of, read_manifest
+from ringlight.services.runs import cache_of
 from ringlight.services.saved_models import SavedModel, open_model, seed_of, stored_results
+from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.training.evaluate import check_members, conform, join, overlap
 from ringlight.training.judge import Verdict, verdict_of, verdict_on, write_predictions
 from ringlight.training.pages import write_pages

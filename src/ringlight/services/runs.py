@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import glob
-import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ringlight.config.load import compose, read_config, to_yaml
 from ringlight.config.schema import Config
 from ringlight.data.split import write_split
-from ringlight.errors import BundleError, InterruptedRunError, RinglightError, RunError, WorkspaceError
-from ringlight.files import unwritable, whole_file, write_json, write_text
+from ringlight.errors import BundleError, RunError, WorkspaceError
+from ringlight.files import whole_file, write_text
 from ringlight.inference.bundle import INDEX
 from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
@@ -26,10 +22,9 @@ from ringlight.runtime import (
     DeviceChoice,
     log_file,
     new_run_folder,
-    package_versions,
-    promise,
     workspace_folder,
 )
+from ringlight.services.standing import MANIFEST, read_manifest, status_of
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
 from ringlight.training.device_faults import cpu_fallback, is_cuda_failure
@@ -38,10 +33,6 @@ from ringlight.training.imbalance_choice import Choice
 from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
 from ringlight.types import RunControl, Tracker
-
-MANIFEST = "manifest.json"
-REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-"""What a disk answers that is full, read-only, forbidden or broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +135,7 @@ def _execute(
     made: Plan, folder: Path, checkpoint: Path | None, control: RunControl | None, trackers: Sequence[Tracker]
 ) -> Run:
     tracker = Trackers([TensorBoardTracker(folder / "logs"), *trackers])
-    with log_file(folder / "train.log"), _status(made, folder, tracker) as say:
+    with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
         _announce(made, folder, checkpoint)
         control = control or QuietControl()
         try:
@@ -181,82 +172,6 @@ def _announce(made: Plan, folder: Path, checkpoint: Path | None) -> None:
     LOGGER.info("device %s (%s), precision %s", made.device.device, made.device.reason, made.config.training.precision)
     for note in made.notes:
         LOGGER.info("note: %s", note)
-
-
-@dataclass
-class _Say:
-    """Writes how the run stands into its manifest, and tells the tracker."""
-
-    made: Plan
-    folder: Path
-    tracker: Tracker
-
-    def __call__(self, status: str, error: str | None = None) -> None:
-        write_json(self.folder / MANIFEST, _manifest(self.made, status, error))
-        self.tracker.set_status(status)
-
-
-@contextmanager
-def _status(made: Plan, folder: Path, tracker: Tracker) -> Iterator[_Say]:
-    """Say how the run stands: running, then completed, interrupted or failed."""
-    say = _Say(made, folder, tracker)
-    say("running")
-    try:
-        yield say
-    except InterruptedRunError as error:
-        _try_to_say(say, str(error), "interrupted")
-        # Who stopped it does not know where the run lies; the reader should not have to look for it.
-        fix = error.fix.replace("--resume RUN", f"--resume {shlex.quote(str(folder))}")
-        raise InterruptedRunError(error.expected, got=error.got, where=error.where, fix=fix) from error
-    except KeyboardInterrupt as error:  # outside the epochs: while the model is judged or the results are written
-        _try_to_say(say, "Ctrl-C", "interrupted")
-        raise InterruptedRunError(
-            "a run to its end",
-            got="Ctrl-C",
-            where=str(folder),
-            fix=f"go on with ringlight train --resume {shlex.quote(str(folder))}",
-        ) from error
-    except OSError as error:
-        LOGGER.debug("the run failed", exc_info=True)
-        wrapped = unwritable(folder, error) if error.errno in REFUSED_WRITES else None
-        _try_to_say(say, str(wrapped or f"{type(error).__name__}: {error}"))
-        if wrapped is None:
-            raise
-        raise wrapped from error
-    except RinglightError as error:
-        LOGGER.debug("the run failed", exc_info=True)
-        _try_to_say(say, str(error))
-        raise
-    except Exception as error:
-        LOGGER.debug("the run failed", exc_info=True)
-        _try_to_say(say, f"{type(error).__name__}: {error}")
-        raise
-    say("completed")
-
-
-def _try_to_say(say: Callable[[str, str], None], error: str, status: str = "failed") -> None:
-    try:
-        say(status, error)
-    except (RinglightError, OSError) as second:  # a full disk: the first error is the one to report
-        LOGGER.debug("could not mark the run as %s: %s", status, second)
-
-
-def _manifest(made: Plan, status: str, error: str | None) -> dict[str, Any]:
-    return {
-        "status": status,
-        "error": error,
-        "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipe": made.config.recipe,
-        "seed": made.config.experiment.seed,
-        "dataset_fingerprint": made.fingerprint,
-        "device": made.device.device,
-        "device_reason": made.device.reason,
-        "precision": made.config.training.precision,
-        "imbalance": None if made.choice is None else made.choice.to_dict(),
-        "num_threads": made.config.training.num_threads,
-        "reproducibility": promise(made.device, made.config.training.num_threads or 0),
-        "versions": package_versions(),
-    }
 
 
 def find_run(run: Path | str, workspace: Path | str | None = None) -> Path:
@@ -351,17 +266,3 @@ def draw_comparison(comparison: Comparison, path: Path) -> Path:
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=120)
     return path
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read how a run stands.
-
-    Raises:
-        RunError: the manifest cannot be read.
-    """
-    try:
-        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(
-            "a readable manifest", got=str(error), where=str(folder / MANIFEST), fix="is this a run folder?"
-        ) from error

@@ -14,7 +14,8 @@ from ringlight.errors import ConfigError, RunError, did_you_mean
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
 from ringlight.inference.tta import VIEWS
 from ringlight.runtime import determinism
-from ringlight.services.runs import MANIFEST, model_folder
+from ringlight.services.runs import model_folder
+from ringlight.services.standing import MANIFEST
 from ringlight.training.evaluate import Member
 from ringlight.training.learner import DeepLearner
 from ringlight.training.rules import Rules
