@@ -84,7 +84,7 @@ class ImbalanceConfig(Section):
     method: ImbalanceMethod = Field(
         "none",
         description="none leaves loss and sampler as they are set; auto tries a short list on the training records "
-        "(grouped folds, frozen features) and leaves plain cross-entropy only for a gain that can be shown",
+        "(grouped folds, frozen features) and leaves plain cross-entropy only for a gain on held-out records",
     )
     candidates: tuple[ImbalanceMethod, ...] | None = Field(
         None, description="auto: what is tried beside plain cross-entropy; null is the short list"

@@ -209,7 +209,11 @@ def test_part_whose_name_is_no_text_is_told_once():
     ("recipe", "end"),
     [
         ("severstl", "got `severstl`; did you mean `severstal`?"),
-        (None, "got none; choose from: demo, folder, neu, neu_lite0, severstal, strips, table"),
+        (
+            None,
+            "got none; choose from: defect_classifier, demo, folder, frozen, neu, neu_lite0, severstal, strips, table, "
+            "view_classifier",
+        ),
         ("plant.yaml", "got `plant.yaml`; read a file with --config plant.yaml"),
     ],
 )

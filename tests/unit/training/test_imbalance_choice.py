@@ -15,7 +15,7 @@ from ringlight.evaluation.metrics import classification_metrics
 from ringlight.training import imbalance_choice
 from ringlight.training.drawing import Seen
 from ringlight.training.imbalance import METHODS
-from ringlight.training.imbalance_choice import SHORT_LIST, TAUS, Choice, Tried, choose_method
+from ringlight.training.imbalance_choice import LEAST_GAIN, SHORT_LIST, TAUS, Choice, Tried, choose_method
 from ringlight.types import Dataset, Task
 
 DatasetOf = Callable[..., Dataset]
@@ -50,8 +50,10 @@ def test_where_a_rare_class_is_drowned_a_method_takes_the_place_of_plain_cross_e
     assert plain.method == "none"
     assert plain.gain is None
     assert chosen.gain == pytest.approx(chosen.macro_f1 - plain.macro_f1)
+    assert chosen.gain >= LEAST_GAIN
     assert chosen.low is not None
-    assert chosen.low > 0
+    assert chosen.high is not None
+    assert chosen.low <= chosen.gain <= chosen.high
     assert (chosen.recall_of_rarest or 0) > (plain.recall_of_rarest or 0)
     assert choice.sentence.startswith(f"imbalance: auto chose {choice.method}")
     assert f"macro-F1 {plain.macro_f1:.3f} -> {chosen.macro_f1:.3f}" in choice.sentence
