@@ -106,6 +106,20 @@ def test_the_order_of_the_records_changes_nothing_but_rounding(dataset_of: Datas
     assert second.tried[0].macro_f1 == pytest.approx(first.tried[0].macro_f1, abs=0.02)
 
 
+@pytest.mark.parametrize(("gain", "method"), [(LEAST_GAIN, "focal"), (0.9 * LEAST_GAIN, "none"), (-0.1, "none")])
+def test_a_gain_too_small_to_speak_of_is_a_tie_which_plain_cross_entropy_wins(gain: float, method: str) -> None:
+    plain = Tried(method="none", tau=None, macro_f1=0.8, recall_of_rarest=None)
+    other = Tried(
+        method="focal", tau=None, macro_f1=0.8 + gain, recall_of_rarest=0.25, gain=gain, low=gain - 0.01, high=0.02
+    )
+    choice = imbalance_choice._decide((plain, other), "c1")
+    assert choice.method == method
+    told = f"{100 * gain:+.1f} points [{100 * gain - 1:+.1f}, +2.0]"
+    assert told in choice.sentence
+    if method == "focal":
+        assert "recall of `c1` unknown -> 0.25" in choice.sentence
+
+
 # --- what an epoch shows ----------------------------------------------------------------------------------------------
 
 
