@@ -50,6 +50,14 @@ def frozen(root: Path) -> list[str]:
     return [*folders(root), "model.pretrained=auto"]
 
 
+def tiles(root: Path) -> list[str]:
+    # The recipe reads JPEG alone, as masks lie beside the tiles as PNG.
+    fake("folder")(root)
+    for path in [path for path in root.rglob("*") if path.suffix.lower() == ".png" and path.is_file()]:
+        path.rename(path.with_suffix(".jpg"))
+    return [f"data.root={root}", "data.image_size=32", "model.pretrained=auto"]
+
+
 def parts_with_good(root: Path) -> list[str]:
     fake("folder")(root)
     name = sorted(path.name for path in root.iterdir() if path.is_dir())[0]
@@ -67,6 +75,7 @@ CASES: dict[str, Callable[[Path], list[str]]] = {
     "demo": drawn,
     "folder": folders,
     "frozen": frozen,
+    "magnetic_tile": tiles,
     "neu": flat,
     "neu_lite0": flat,
     "severstal": strips,
