@@ -117,24 +117,15 @@ def choose_precision(wish: str, device: DeviceChoice) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "32"
 
 
-def choose_num_workers(wish: int | str, device: DeviceChoice, *, cached: bool = False, augmented: bool = True) -> int:
-    """Choose the loader's processes: on a CPU none, the cores train; on CUDA as many as the work on a picture takes.
+def choose_num_workers(wish: int | str, device: DeviceChoice) -> int:
+    """Choose the loader's processes: on a CPU none, the cores train; on CUDA all cores but one, at most 8.
 
-    Decoding a picture takes milliseconds, augmenting one about as long: all cores but one work on that, at most 8. A
-    cache that serves the pixels of pictures nobody augments on the CPU leaves a copy of some ten microseconds a
-    picture: to hand a batch over from another process takes several times as long as that copy itself.
-
-    Args:
-        wish: a number, or `auto`.
-        device: where the run trains.
-        cached: whether a cache serves the pixels.
-        augmented: whether the CPU augments them.
+    Decoding a picture takes milliseconds, augmenting one about as long. Where a cache serves pictures nobody augments,
+    the loader starts none of them by itself (:func:`ringlight.data.loader.make_loader`).
     """
     if wish != "auto":
         return int(wish)
-    if device.kind == "cpu":
-        return 0
-    return 0 if cached and not augmented else min(8, max(1, cpu_count() - 1))
+    return min(8, max(1, cpu_count() - 1)) if device.kind == "cuda" else 0
 
 
 def choose_prefetch_factor(wish: int | str, num_workers: int, batch_bytes: int, free_bytes: int) -> int | None:

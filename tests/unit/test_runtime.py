@@ -49,15 +49,6 @@ def test_workers_follow_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime.choose_num_workers(3, CPU) == 3
 
 
-def test_a_cache_needs_no_workers_unless_the_cpu_augments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "cpu_count", lambda: 16)
-    assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=False) == 0
-    assert runtime.choose_num_workers("auto", CUDA, cached=True, augmented=True) == 8
-    assert runtime.choose_num_workers("auto", CUDA, cached=False, augmented=False) == 8
-    assert runtime.choose_num_workers("auto", CPU, cached=True, augmented=False) == 0
-    assert runtime.choose_num_workers(5, CUDA, cached=True, augmented=False) == 5
-
-
 def test_batches_kept_ready_take_an_eighth_of_the_free_memory_at_most() -> None:
     assert runtime.choose_prefetch_factor("auto", 0, 2**20, 2**34) is None
     assert runtime.choose_prefetch_factor(7, 0, 2**20, 2**34) is None

@@ -22,7 +22,6 @@ from ringlight.data.cache_file import ENTRY, data_start, write_front
 from ringlight.data.content import hash_contents, parallel, read_header
 from ringlight.data.decode import file_fault, open_file
 from ringlight.data.faults import Faults
-from ringlight.data.jpeg import quick_jpeg
 from ringlight.data.preprocess import InputSpec, Pixels, fit_of, fit_size, read_image
 from ringlight.errors import DataError
 from ringlight.runtime import cpu_count
@@ -147,9 +146,7 @@ def _decode_some(sources: Sequence[Source], spec: InputSpec) -> list[Decoded | D
 
 def _decode(source: Source, spec: InputSpec) -> Decoded | DataError:
     try:
-        content = _read(source)
-        pixels = quick_jpeg(content)
-        image = read_image(content if pixels is None else pixels, in_chans=spec.in_chans)
+        image = read_image(_read(source), in_chans=spec.in_chans)
     except DataError as error:
         # Bytes have no name of their own to stand in the line.
         return DataError(error.expected, got=error.got, where=source.uri, fix=error.fix)

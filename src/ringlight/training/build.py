@@ -14,7 +14,7 @@ from ringlight.data.augment_config import class_factors
 from ringlight.data.checks import Inspection
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import EpochSampler
-from ringlight.errors import DataError
+from ringlight.errors import ConfigError, DataError
 from ringlight.runtime import DeviceChoice, choose_num_workers, choose_prefetch_factor, seed_everything
 from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by
 from ringlight.training.frozen_features import backbone_embedder, feature_table
@@ -112,7 +112,7 @@ def _augmenter(config: Config, train: Dataset) -> Augmenter | None:
     if not has_augmentation(config.augmentation):
         return None
     needing = augmentation_needs(config.augmentation)
-    if needing and train.table.column("boxes").null_count == len(train):
+    if needing and not any(train.table.column("boxes").to_pylist()):
         raise DataError(
             f"records with boxes for {', '.join(needing)}",
             got="none with a box",
@@ -220,19 +220,24 @@ def _data_path(config: Config, dataset: Dataset, device: DeviceChoice, size: tup
     if cache == "auto":
         cache = "disk" if wanted and pixels * len(dataset) <= data.cache_budget_gib * GIB else "off"
     augmented = has_augmentation(config.augmentation)
+    batchwise = BatchAugmenter.supports(config.augmentation)
     where = data.augment_on
+    if where == "device" and not batchwise:
+        raise ConfigError(
+            "augmentations that work on whole batches", got="one that needs boxes or masks", where="data.augment_on",
+            fix="set data.augment_on=cpu",
+        )  # fmt: skip
     if where == "auto":
-        where = "device" if cuda and augmented and BatchAugmenter.supports(config.augmentation) else "cpu"
-    workers = choose_num_workers(
-        data.num_workers, device, cached=cache == "disk", augmented=augmented and where == "cpu"
-    )
+        where = "device" if cuda and augmented and batchwise else "cpu"
+    workers = choose_num_workers(data.num_workers, device)
     free = int(psutil.virtual_memory().available)
-    ahead = choose_prefetch_factor(data.prefetch_factor, workers, pixels * int(data.batch_size), free)
+    ahead = choose_prefetch_factor(data.prefetch_factor, workers, 4 * pixels * int(data.batch_size), free)
     keep = data.keep_on_device
     if keep == "auto":
         from ringlight.training.memory import free_bytes
 
-        keep = cuda and cache == "disk" and where == "device" and pixels * len(dataset) < free_bytes(device) // 4
+        on_device = where == "device" or not augmented
+        keep = cuda and cache == "disk" and on_device and pixels * len(dataset) < free_bytes(device) // 4
     return {
         "data.cache": cache,
         "data.augment_on": where,

@@ -199,3 +199,24 @@ class Heartbeat(Callback):
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
             self._previous = None
+
+
+def preparing(control: RunControl) -> Callable[[int, int], None]:
+    """Return what asks the control while images are prepared before the first step: told (done, total).
+
+    It raises InterruptedRunError when the control says "cancel" or "pause".
+    """
+
+    def progress(done: int, total: int) -> None:
+        signalled = control.heartbeat(
+            {"epoch": 0, "num_epochs": 1, "step": done, "num_steps": total, "done": done, "total": total}
+        )
+        if signalled != "go":
+            raise InterruptedRunError(
+                "a run to its end",
+                got=f"`{signalled}` after {done} of {total} images",
+                where="training",
+                fix="go on with ringlight train --resume RUN",
+            )
+
+    return progress

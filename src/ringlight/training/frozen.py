@@ -17,10 +17,11 @@ import torch
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.folds import Fold, make_folds
-from ringlight.errors import InterruptedRunError, SplitError
+from ringlight.errors import SplitError
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.inference.tta import Tta
 from ringlight.runtime import LOGGER, DeviceChoice, seed_everything
+from ringlight.training.callbacks import preparing
 from ringlight.training.drawing import Seen, criterion_of, record_weights, sampler_of
 from ringlight.training.features import Embedder, Features
 from ringlight.training.frozen_features import (
@@ -194,7 +195,7 @@ class FrozenLearner(DeepLearner):
             InterruptedRunError: the control stopped it while features were computed.
         """
         seed_everything(self.frozen.config.experiment.seed)
-        progress = _heartbeat(control)
+        progress = preparing(control)
         self._table = self.frozen.table(progress)
         fitted = self.frozen.fit(train, self._table.of(train), progress=progress)
         self.frozen.install(fitted)
@@ -237,19 +238,3 @@ class FrozenLearner(DeepLearner):
             device = next(iter(head.state_dict().values())).device
             logits = head(torch.as_tensor(self._table.of(data), device=device)).float().cpu().numpy()
         return Prediction(data.ids, logits, self.classes, self.task, data.targets())
-
-
-def _heartbeat(control: RunControl) -> Progress:
-    def progress(done: int, total: int) -> None:
-        signalled = control.heartbeat(
-            {"epoch": 0, "num_epochs": 1, "step": done, "num_steps": total, "done": done, "total": total}
-        )
-        if signalled != "go":
-            raise InterruptedRunError(
-                "a run to its end",
-                got=f"`{signalled}` after {done} of {total} images",
-                where="training",
-                fix="go on with ringlight train --resume RUN",
-            )
-
-    return progress

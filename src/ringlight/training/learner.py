@@ -104,7 +104,7 @@ class DeepLearner:
             InterruptedRunError: the user or the control stopped it; `last.ckpt` is whole.
             TrainingError: the loss is not finite.
         """
-        from ringlight.training.callbacks import Heartbeat, Reporter
+        from ringlight.training.callbacks import Heartbeat, Reporter, preparing
         from ringlight.training.checkpoints import Keeper
         from ringlight.training.compiling import uncompile
         from ringlight.training.engine import extras, make_trainer
@@ -112,9 +112,9 @@ class DeepLearner:
         config, criterion, folder = self._needs()
         if config.training.mode == "head_then_finetune" and resume is None:
             frozen = self._frozen()
-            frozen.install(frozen.fit(train, frozen.table().of(train)))
+            frozen.install(frozen.fit(train, frozen.table(preparing(control)).of(train)))
         if self._plan is not None:
-            self.feeder.open_cache(self._plan)
+            self.feeder.open_cache(self._plan, preparing(control))
         monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))
@@ -134,6 +134,7 @@ class DeepLearner:
                 )
             finally:
                 heartbeat.restore()
+                self.feeder.release()
                 uncompile(self.module)  # it is judged as it is served
         self._restore(keeper.path)
         self.notes += [_step_down(one) for one in task.step_downs]

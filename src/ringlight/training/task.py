@@ -127,6 +127,11 @@ class ClassificationTask(LightningModule):
         self._images = 0
         self.epoch_metrics = {}
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move pictures and targets; rows and copies stay, as they are read on the CPU: a step would wait for them."""
+        moved = {key: batch[key] for key in ("image", "target")}
+        return {**batch, **super().transfer_batch_to_device(moved, device, dataloader_idx)}
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002 - Lightning passes it
         """Turn bytes into the model's input, augmented in training; a batch that is input already passes."""
         if self.device_input is None:
