@@ -233,6 +233,18 @@ def test_augmented_copies_of_training_records_pass_through_it(
     assert sum(passes) - (passes[0] if passes[0] == 50 else 0) == more(counts)
 
 
+def test_views_without_an_augmentation_are_refused(train: Train, tmp_path: Path) -> None:
+    """They were once left out without a word: a view that nothing changes is the picture again."""
+    with pytest.raises(Problems, match=r"training.frozen_views: expected an augmentation.*set augmentation=light"):
+        train("augmentation=none", "training.frozen_views=4", workspace=tmp_path / "ws")
+
+
+def test_fitting_the_classifier_again_reads_the_features(train: Train, passes: list[int], tmp_path: Path) -> None:
+    """Of a frozen backbone; one that was trained meanwhile has other features."""
+    train("imbalance.method=crt", workspace=tmp_path / "ws")
+    assert passes == [50]
+
+
 # --- judged as any other ----------------------------------------------------------------------------------------------
 
 

@@ -190,7 +190,7 @@ def _factor_problems(value: object, class_names: Sequence[str] | None) -> list[s
         return [f"{key}: expected a mapping from class to copies an epoch, got {value!r}; write {{CLASS: 20}}"]
     lines = []
     for name, factor in value.items():
-        if class_names is not None and str(name) not in class_names:
+        if class_names is not None and _is_on(factor) and str(name) not in class_names:
             fix = did_you_mean(str(name), class_names)
             lines.append(f"{key}.{name}: expected a class of the data, got `{name}`; {fix}")
         whole = isinstance(factor, int) and not isinstance(factor, bool)

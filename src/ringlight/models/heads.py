@@ -113,7 +113,7 @@ def classifier_of(module: nn.Module) -> nn.Module:
         "a model that ends in one linear layer",
         got=f"{type(module).__name__} that ends in {type(found).__name__}",
         where="training.mode",
-        fix="choose another model, or training.mode=finetune",
+        fix="choose another model, or training.mode=finetune with imbalance=none",
     )
 
 

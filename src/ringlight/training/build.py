@@ -16,7 +16,7 @@ from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, DataError
 from ringlight.runtime import DeviceChoice, choose_num_workers, choose_prefetch_factor, seed_everything
-from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by
+from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by, shown
 from ringlight.training.frozen_features import backbone_embedder, feature_table
 from ringlight.training.imbalance import plain, with_method
 from ringlight.training.imbalance_choice import Choice, choose_method
@@ -93,9 +93,9 @@ def build_parts(
     )
     spec = replace(wished, mean=built.mean, std=built.std)
     augmenter = _augmenter(config, train)
-    config, choice = _method(config, train, dataset, built.module, spec, device, cache)
     size = spec.size or next(iter(inspection.image_sizes))
     config, notes = _batch_size(config, built.module, size, len(train), device)
+    config, choice = _method(config, train, dataset, augmenter, built.module, spec, device, cache)
     sampler = sampler_of(config, train, augmenter)
     seen = seen_by(sampler, train)
     criterion = criterion_of(config, train.task, seen)
@@ -123,16 +123,19 @@ def _augmenter(config: Config, train: Dataset) -> Augmenter | None:
 
 
 def _method(
-    config: Config, train: Dataset, dataset: Dataset, module: nn.Module, spec: InputSpec, device: DeviceChoice,
-    cache: Path,
+    config: Config, train: Dataset, dataset: Dataset, augmenter: Augmenter | None, module: nn.Module, spec: InputSpec,
+    device: DeviceChoice, cache: Path,
 ) -> tuple[Config, Choice | None]:  # fmt: skip
     """Put the method against imbalance in the place of loss and sampler; `auto` chooses it first."""
     method, choice = config.imbalance.method, None
     if method == "auto":
         config = plain(config, train.task)
+        sampler = sampler_of(config, train, augmenter)  # no candidate replaces it
         embedder = backbone_embedder(module, config.model.name, spec, device)
         table = feature_table(module, dataset, embedder, device, cache=cache)
-        choice = choose_method(config, train, table.of(train))
+        choice = choose_method(
+            config, train, table.of(train), seen=seen_by(sampler, train), weights=shown(sampler, train, config)
+        )
         config = with_method(config, choice.method, train.task, choice.tau)
         seed_everything(config.experiment.seed)
     elif method != "none":

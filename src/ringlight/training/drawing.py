@@ -89,6 +89,17 @@ def record_weights(
     return np.asarray((np.bincount(alike, weights) / np.bincount(alike))[alike])
 
 
+def shown(sampler: EpochSampler, train: Dataset, config: Config) -> npt.NDArray[np.float64] | None:
+    """Return how often an epoch shows each record (N,), its copies included; None where all are shown equally often.
+
+    For a fit to the records without their copies, which :func:`record_weights` leaves to copies of their own.
+    """
+    weights = record_weights(sampler, len(train), config.training.num_epochs, labels=train.targets())
+    if weights is None and isinstance(sampler, ClassSampler) and sampler.factors.max() > 1:
+        weights = sampler.factors.astype(np.float64)
+    return weights
+
+
 def criterion_of(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:
     """Build the configured loss; `changed` replaces parameters of its own."""
     from ringlight.losses import LOSSES

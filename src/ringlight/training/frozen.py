@@ -161,7 +161,8 @@ def retrain_classifier(frozen: Frozen, train: Dataset) -> str:
     instead of class-balanced epochs, and the configured head, which is linear.
     """
     seed_everything(frozen.config.experiment.seed)
-    frozen = replace(frozen, cache=None)  # no other run has these weights, whose features would be kept in vain
+    if frozen.config.training.mode != "frozen":
+        frozen = replace(frozen, cache=None)  # no other run has these weights, whose features would be kept in vain
     fitted = frozen.fit(train, frozen.table().of(train), balanced=True)
     frozen.install(fitted)
     return "crt: the classifier was fitted again with balanced classes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringlight.config.schema import Config
+from ringlight.data.augment_config import has_augmentation
 from ringlight.errors import ConfigError
 from ringlight.registry import Catalogue
 from ringlight.training.head_problem import Head
@@ -34,6 +35,12 @@ def head_problems(config: Config) -> list[str]:
             HEADS.build(config.head.name, **config.head.params())
         except ConfigError as error:
             lines = [str(error)]
+    if config.training.frozen_views and not has_augmentation(config.augmentation):
+        views = ConfigError(
+            "an augmentation, which the views differ by", got="none", where="training.frozen_views",
+            fix="set augmentation=light, or training.frozen_views=0",
+        )  # fmt: skip
+        lines.append(str(views))
     name = config.head.name
     if name not in HEADS or name in LINEAR:
         return lines

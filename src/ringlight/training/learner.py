@@ -174,9 +174,15 @@ class DeepLearner:
             return None
         from ringlight.training.memory import images_at_once
 
-        return images_at_once(
+        limit = images_at_once(
             self.module, shape[2:], batch_size=shape[0], in_chans=shape[1], precision=config.training.precision
         )
+        if limit is not None:
+            self.notes.append(
+                f"memory: steps were divided into {limit} images at a time, as the machine had no room for more, and "
+                "running the configuration again need not give the same bits"
+            )
+        return limit
 
     def _lay_out(self, config: Config, train: Dataset) -> tuple[int, int, int, int]:
         """Move the model to the device in the chosen layout, compiled if that was chosen; return a batch's shape."""

@@ -43,6 +43,11 @@ def test_an_unknown_class_is_named_with_the_nearest() -> None:
     assert augmentation_problems({"per_class_factor": {"PAS": 20}}) == []
 
 
+def test_a_factor_that_is_off_may_name_a_class_that_is_not_there() -> None:
+    """A recipe lists PASS; where the good class is called otherwise, `PASS: null` is how its factor is taken back."""
+    assert augmentation_problems({"per_class_factor": {"PASS": None, "good": 20}}, ["crack", "good"]) == []
+
+
 def test_a_class_whose_name_is_a_number_is_found() -> None:
     """YAML reads `{3: 20}` as the number 3; the class is called "3"."""
     assert augmentation_problems({"per_class_factor": {3: 20}}, ["3", "4"]) == []

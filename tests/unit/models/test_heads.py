@@ -102,7 +102,7 @@ def test_a_model_without_one_linear_layer_at_its_end_is_refused_in_one_line() ->
         classifier_of(nn.Sequential(nn.Conv2d(3, 3, 1)))
     assert str(caught.value) == (
         "training.mode: expected a model that ends in one linear layer, got Sequential that ends in NoneType; "
-        "choose another model, or training.mode=finetune"
+        "choose another model, or training.mode=finetune with imbalance=none"
     )
 
 

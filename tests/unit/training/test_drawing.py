@@ -15,7 +15,7 @@ from ringlight.data.augment import Augmenter
 from ringlight.data.sampling import ClassBalancedSampler, EpochSampler, ShuffleSampler
 from ringlight.errors import Problems
 from ringlight.losses import LOSSES
-from ringlight.training.drawing import Seen, criterion_of, record_weights, sampler_of, seen_by
+from ringlight.training.drawing import Seen, criterion_of, record_weights, sampler_of, seen_by, shown
 from ringlight.types import Dataset
 
 LABELS = [0] * 20 + [1] * 8 + [2] * 4
@@ -136,6 +136,19 @@ def test_weights_by_a_plain_count(dataset_of: MakeData) -> None:
     weights = record_weights(sampler, 32, 20)
     assert weights is not None
     assert weights.tolist() == [count / 10 for count in counts]
+
+
+def test_what_an_epoch_shows_of_records_without_their_copies(dataset_of: MakeData) -> None:
+    data = dataset_of(LABELS)
+    augmenter = Augmenter({"per_class_factor": {"c2": 5}}, seed=0, class_names=data.classes)
+    assert shown(sampler_of(config_of(), data, None), data, config_of()) is None
+    weights = shown(sampler_of(config_of(), data, augmenter), data, config_of())
+    assert weights is not None
+    assert weights.tolist() == [1.0] * 28 + [5.0] * 4
+    config = config_of("class_balanced")
+    drawn = shown(sampler_of(config, data, None), data, config)
+    assert drawn is not None
+    np.testing.assert_allclose(np.bincount(LABELS, drawn), 32 / 3, atol=0.5)
 
 
 def test_a_record_with_a_factor_counts_more_than_its_class_and_so_do_all_of_its_labels() -> None:
