@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.data.cache_budget import building, gib, make_room, touch
-from ringlight.data.cache_build import Progress, Source, build_cache, cache_size, require_unchanged
+from ringlight.data.cache_build import ImageFile, Progress, build_cache, cache_size, require_unchanged
 from ringlight.data.cache_file import FORMAT, CacheFile, DamagedError
 from ringlight.data.content import hash_contents
 from ringlight.data.preprocess import InputSpec, Pixels
@@ -270,7 +270,7 @@ def _built(
 ) -> CacheFile | None:
     path.unlink(missing_ok=True)  # a damaged one would count against the budget
     contents = dataset.table.column("content").to_pylist()
-    sources = [Source(str(uri), digest) for uri, digest in zip(dataset.uris, contents, strict=True)]
+    sources = [ImageFile(str(uri), digest) for uri, digest in zip(dataset.uris, contents, strict=True)]
     refusal = make_room(path.parent, cache_size(sources, spec, num_threads), budget)
     if refusal is not None:
         LOGGER.warning("%s: no cache can be kept here: %s; %s", path.parent, refusal, WITHOUT)

@@ -36,7 +36,7 @@ SLACK_NS = 2 * 10**9
 """File systems keep times to two seconds at worst."""
 
 
-class Source(NamedTuple):
+class ImageFile(NamedTuple):
     """One image file and the digest of its bytes, as hex digits."""
 
     uri: str
@@ -51,7 +51,7 @@ class Decoded(NamedTuple):
     crc: int
 
 
-def cache_size(sources: Sequence[Source], spec: InputSpec, num_threads: int | None = None) -> int:
+def cache_size(sources: Sequence[ImageFile], spec: InputSpec, num_threads: int | None = None) -> int:
     """Return how many bytes the cache of these images has; without a common size their headers are read.
 
     Raises:
@@ -67,7 +67,7 @@ def cache_size(sources: Sequence[Source], spec: InputSpec, num_threads: int | No
 
 def build_cache(
     path: Path,
-    sources: Sequence[Source],
+    sources: Sequence[ImageFile],
     spec: InputSpec,
     *,
     name: str,
@@ -99,7 +99,7 @@ def build_cache(
 
 def _write(
     part: Path,
-    sources: Sequence[Source],
+    sources: Sequence[ImageFile],
     spec: InputSpec,
     faults: Faults,
     progress: Progress | None,
@@ -124,7 +124,7 @@ def _write(
         write_front(stream, entries[order], channels=spec.in_chans, size=offset, built_at=built_at)
 
 
-def _decoded(sources: Sequence[Source], spec: InputSpec, num_threads: int | None) -> Iterator[Decoded | DataError]:
+def _decoded(sources: Sequence[ImageFile], spec: InputSpec, num_threads: int | None) -> Iterator[Decoded | DataError]:
     """Decode in threads and yield in order, a few groups of images ahead of whoever asks."""
     threads = num_threads or min(8, cpu_count())
     pending: deque[Future[list[Decoded | DataError]]] = deque()
@@ -140,11 +140,11 @@ def _decoded(sources: Sequence[Source], spec: InputSpec, num_threads: int | None
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_some(sources: Sequence[Source], spec: InputSpec) -> list[Decoded | DataError]:
+def _decode_some(sources: Sequence[ImageFile], spec: InputSpec) -> list[Decoded | DataError]:
     return [_decode(source, spec) for source in sources]
 
 
-def _decode(source: Source, spec: InputSpec) -> Decoded | DataError:
+def _decode(source: ImageFile, spec: InputSpec) -> Decoded | DataError:
     try:
         image = read_image(_read(source), in_chans=spec.in_chans)
     except DataError as error:
@@ -154,7 +154,7 @@ def _decode(source: Source, spec: InputSpec) -> Decoded | DataError:
     return Decoded(fitted, (image.shape[0], image.shape[1]), zlib.crc32(fitted.data))
 
 
-def _read(source: Source) -> bytes:
+def _read(source: ImageFile) -> bytes:
     try:
         with open_file(source.uri) as stream:
             content = stream.read()

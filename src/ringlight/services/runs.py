@@ -110,7 +110,10 @@ def resume(
     # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
     home = folder.absolute().parent
     # The run's own split, whatever became of the file it was once read from.
-    config = read_config(folder / "config.yaml").replacing({"split.file": str(folder.absolute() / "split.csv")})
+    values: dict[str, object] = {"split.file": str(folder.absolute() / "split.csv")}
+    if str(manifest.get("device", "")).startswith("cuda") and str(manifest.get("device_reason")).startswith("auto"):
+        values["training.device"] = "auto"  # nobody named that GPU: another one, or the CPU, may go on
+    config = read_config(folder / "config.yaml").replacing(values)
     made = plan(config, home.parent if home.name == "runs" else workspace)
     if manifest.get("dataset_fingerprint") != made.fingerprint:
         raise RunError(

@@ -200,7 +200,7 @@ def _resolve(
         "split.file": _absolute(config.split.file),
         "weights.folder": _absolute(config.weights.folder),
         **_data_path(config, dataset, device, size),
-        **resolved_rules(config.evaluation, dataset.classes, dataset.task),
+        **resolved_rules(config.evaluation, dataset.classes, dataset.task, shifted=config.imbalance.method != "none"),
         "model.num_classes": len(dataset.classes),
         "model.pretrained": pretrained,
     }

@@ -100,6 +100,15 @@ def shown(sampler: EpochSampler, train: Dataset, config: Config) -> npt.NDArray[
     return weights
 
 
+def last_criterion(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:
+    """Build the configured loss as it is at the end of a run: for a fit that takes all records at once."""
+    criterion = criterion_of(config, task, seen, **changed)
+    set_progress = getattr(criterion, "set_progress", None)
+    if set_progress is not None:
+        set_progress(config.training.num_epochs - 1, config.training.num_epochs)
+    return criterion
+
+
 def criterion_of(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:
     """Build the configured loss; `changed` replaces parameters of its own."""
     from ringlight.losses import LOSSES

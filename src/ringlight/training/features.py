@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ringlight.data.content import hash_contents, parallel
 from ringlight.data.faults import Faults
 from ringlight.data.preprocess import InputSpec, Pixels, fit_size, read_image, to_tensor
-from ringlight.errors import DataError, UserError
+from ringlight.errors import DataError, UserError, WorkspaceError
 from ringlight.files import whole_file
 from ringlight.training.pixels import BINS, CELL, NUM_FEATURES, SIDE, describe_pixels
 from ringlight.types import Dataset
@@ -179,13 +179,13 @@ def features_of(
     """Return the features (N, D) of a data set's files, row by row.
 
     `cache` is a folder. What is kept there goes by the files' contents and the embedder, so that new labels, groups
-    or places of the same files need no new pass; identical files are read once. A cache that is damaged is made again.
+    or places of the same files need no new pass; identical files are read once. A cache that is damaged is made again;
+    where none can be written, one line says so and nothing is kept.
     With a `change`, which may differ from record to record, it goes by the records' ids as well.
 
     Raises:
         DataError: a record without a file, or a file that cannot be read.
         Problems: several of them.
-        WorkspaceError: the cache cannot be written.
     """
     if not dataset.has_content:
         row = dataset.uris.index(None)
@@ -210,7 +210,10 @@ def features_of(
     if vectors is None:
         vectors = _compute(dataset.take(first), embedder, progress, change)
         if path is not None:
-            _write_cache(path, vectors)
+            try:
+                _write_cache(path, vectors)
+            except WorkspaceError as error:
+                LOGGER.warning("features are not kept: %s", error)
     return vectors[rows]
 
 

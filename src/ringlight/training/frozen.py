@@ -22,7 +22,7 @@ from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.inference.tta import Tta
 from ringlight.runtime import LOGGER, DeviceChoice, seed_everything
 from ringlight.training.callbacks import preparing
-from ringlight.training.drawing import Seen, criterion_of, record_weights, sampler_of
+from ringlight.training.drawing import Seen, last_criterion, record_weights, sampler_of
 from ringlight.training.features import Embedder, Features
 from ringlight.training.frozen_features import (
     FeatureTable,
@@ -110,19 +110,16 @@ class Frozen:
         if weights is None:
             sampler = sampler_of(config, train, self.augmenter)
             weights = record_weights(sampler, len(train), config.training.num_epochs, labels=train.targets())
-        if weights is not None:
-            weights = weights[rows] / np.bincount(rows)[rows]  # copies share what their record counts
-        criterion = criterion_of(config, task, self.seen, reduction="none")
-        set_progress = getattr(criterion, "set_progress", None)
-        if set_progress is not None:
-            set_progress(config.training.num_epochs - 1, config.training.num_epochs)
+        copies = np.bincount(rows)
+        whole = copies.astype(np.float64) if weights is None else weights  # what a record counts with its copies
         return Problem(
             features=torch.as_tensor(np.concatenate([features, extra])),
             targets=targets_tensor(train.targets(), task)[torch.as_tensor(rows)],
             task=task,
             num_classes=len(train.classes),
-            criterion=criterion,
-            weights=None if weights is None else torch.as_tensor(weights),
+            criterion=last_criterion(config, task, self.seen, reduction="none"),
+            weights=None if weights is None else torch.as_tensor(weights[rows] / copies[rows]),
+            held_weights=torch.as_tensor(whole[rows]),
             folds=[(np.flatnonzero(np.isin(rows, fit)), held) for fit, held in self._folds(train)],
         )
 
@@ -219,7 +216,7 @@ class FrozenLearner(DeepLearner):
 
     def _scores(self, part: str, data: Dataset) -> dict[str, float]:
         prediction = self.predict(data)
-        criterion = criterion_of(self.frozen.config, data.task, self.frozen.seen)
+        criterion = last_criterion(self.frozen.config, data.task, self.frozen.seen)
         targets = targets_tensor(truth_of(prediction), data.task)
         with torch.inference_mode():
             loss = float(criterion.eval()(torch.as_tensor(prediction.logits), targets))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -30,8 +30,9 @@ class Problem:
     """What a head is fitted to.
 
     `features` float32 (N, D); `targets` as the losses take them; `criterion` has `reduction="none"`; `weights` (N,) is
-    how often each record counts, None is once; `folds` are rows to fit and rows to hold out, none where there are too
-    few groups.
+    how often each row counts, None is once; `folds` are rows to fit and rows to hold out, none where there are too few
+    groups; `held_weights` (N,) is how often a held-out row counts, None is as `weights`: an original is held out alone
+    and stands for its copies.
     """
 
     features: Tensor
@@ -41,6 +42,14 @@ class Problem:
     criterion: nn.Module
     weights: Tensor | None = None
     folds: Sequence[Fold] = ()
+    held_weights: Tensor | None = None
+
+    def judged(self) -> Problem:
+        """Return the problem of the rows that a fold holds out, each counting as a held-out one does."""
+        rows = self.held()
+        if self.held_weights is None:
+            return self.part(rows)
+        return replace(self.part(rows), weights=self.held_weights[torch.as_tensor(rows)])
 
     def part(self, rows: npt.NDArray[np.int64]) -> Problem:
         """Return the problem of some of the records, without folds."""
@@ -145,6 +154,5 @@ def out_of_fold(problem: Problem, fit: Callable[[Problem], Mapping[float, Fitted
 
 def held_out_losses(problem: Problem, fit: Callable[[Problem], Mapping[float, Fitted]]) -> dict[float, float]:
     """Return for each strength the mean loss of the held-out records; empty without folds."""
-    held = problem.held()
-    judged = problem.part(held)
+    held, judged = problem.held(), problem.judged()
     return {strength: judged.loss(logits[held]) for strength, logits in out_of_fold(problem, fit).items()}

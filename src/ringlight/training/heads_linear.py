@@ -91,8 +91,7 @@ class RidgeHead:
         """Choose penalty and scale, then fit all records."""
         penalties = SHRINKAGES if self.penalty is None else (self.penalty,)
         scores = out_of_fold(problem, lambda part: self.path(part, penalties))
-        held = problem.held()
-        judged = problem.part(held)
+        held, judged = problem.held(), problem.judged()
         scaled = {penalty: _best_scale(judged, logits[held]) for penalty, logits in scores.items()}
         held_out = {penalty: loss for penalty, (_, loss) in scaled.items()}
         chosen = min(held_out, key=held_out.__getitem__) if held_out else self.penalty or MIDDLE_SHRINKAGE

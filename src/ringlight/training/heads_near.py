@@ -30,7 +30,7 @@ class CosinePrototypes:
         if not isinstance(head, CosineHead):
             raise ValueError("prototypes make a cosine head")
         held = problem.held()
-        judged = problem.part(held) if cosines else problem
+        judged = problem.judged() if cosines else problem
         told = cosines[0.0][held] if cosines else head.cosines(problem.features).detach()
         layer = _diagonal(judged, told)
         with torch.no_grad():

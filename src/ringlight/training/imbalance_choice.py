@@ -27,7 +27,7 @@ from ringlight.errors import ConfigError, SplitError
 from ringlight.evaluation.metrics import classification_metrics
 from ringlight.evaluation.paired import paired_intervals
 from ringlight.losses.adjust import post_hoc_logit_adjustment
-from ringlight.training.drawing import Seen, criterion_of
+from ringlight.training.drawing import Seen, criterion_of, last_criterion
 from ringlight.training.features import Features
 from ringlight.training.head_problem import Problem, out_of_fold
 from ringlight.training.heads_linear import PENALTIES, LogisticHead
@@ -246,11 +246,7 @@ def _held_out(
 ) -> npt.NDArray[np.float32]:
     """Return the held-out logits (R, N, K) of a method; its penalty is the best of the first repeat."""
     chosen = base if method == "none" else with_method(base, method, problem.task)
-    criterion = criterion_of(chosen, problem.task, seen, reduction="none")
-    set_progress = getattr(criterion, "set_progress", None)
-    if set_progress is not None:
-        set_progress(base.training.num_epochs - 1, base.training.num_epochs)
-    problem = replace(problem, criterion=criterion)
+    problem = replace(problem, criterion=last_criterion(chosen, problem.task, seen, reduction="none"))
     head = LogisticHead()
     first = out_of_fold(problem, lambda part: head.path(part, PENALTIES))
     penalty = min(first, key=lambda value: problem.loss(first[value]))

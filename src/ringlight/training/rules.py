@@ -248,12 +248,19 @@ def good_class(settings: EvaluationConfig, classes: Sequence[str], task: Task) -
     return named
 
 
-def resolved_rules(settings: EvaluationConfig, classes: Sequence[str], task: Task) -> dict[str, object]:
-    """Return the automatic choices of the section `evaluation` as configuration keys with their values."""
+def resolved_rules(
+    settings: EvaluationConfig, classes: Sequence[str], task: Task, *, shifted: bool = False
+) -> dict[str, object]:
+    """Return the automatic choices of the section `evaluation` as configuration keys with their values.
+
+    `shifted` says that the scores were moved on purpose, in favour of rare classes. Platt's calibration has an offset
+    for each class and would move them back; a temperature keeps every decision at 0.5.
+    """
+    automatic = "temperature" if shifted else AUTOMATIC[task]
     kind = settings.calibration
     return {
         "evaluation.good_class": good_class(settings, classes, task),
-        "evaluation.calibration": AUTOMATIC[task] if kind == "auto" else kind,
+        "evaluation.calibration": automatic if kind == "auto" else kind,
     }
 
 

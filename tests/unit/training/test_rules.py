@@ -311,3 +311,11 @@ def test_truth_is_told_as_numbers_and_as_a_matrix_or_refused() -> None:
         assert str(caught.value) == (
             "evaluation: expected labelled records, got none with a label; label them first"
         )  # fmt: skip
+
+
+def test_scores_that_were_moved_for_a_rare_class_are_not_moved_back() -> None:
+    """Platt's offset undid what `imbalance.method` had done: a rare label came back to a recall of 0 at 0.5."""
+    values = resolved_rules(settings(), CLASSES, "multilabel", shifted=True)
+    assert values["evaluation.calibration"] == "temperature"
+    asked = resolved_rules(settings(calibration="platt"), CLASSES, "multilabel", shifted=True)
+    assert asked["evaluation.calibration"] == "platt"
