@@ -58,8 +58,22 @@ def configure(recipe: str | None, overrides: Sequence[str] = (), *, file: Path |
 
 
 def plan(config: Config, workspace: Path | str | None = None) -> Plan:
-    """Build and check every part of a run; writes nothing but a synthetic source's images (into the cache)."""
-    return make_plan(config, workspace_folder(workspace) / "cache")
+    """Build and check every part of a run; writes nothing but a synthetic source's images (into the cache).
+
+    A GPU that fails in a trial step, and that nobody named, is replaced by the CPU.
+    """
+    cache, wish = workspace_folder(workspace) / "cache", config.training.device
+    try:
+        return make_plan(config, cache)
+    except Exception as error:
+        if not is_cuda_failure(error):
+            raise
+        found = DeviceChoice("cuda" if wish == "auto" else wish, "", asked=wish != "auto")
+        device = cpu_fallback(error, found)
+    LOGGER.warning("%s", device.reason)
+    values = {"training.device": "cpu", **({"training.precision": "32"} if config.training.precision == "16" else {})}
+    again = make_plan(config.replacing(values), cache)
+    return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run is on the CPU"))
 
 
 def train(

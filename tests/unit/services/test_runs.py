@@ -15,7 +15,15 @@ import pytest
 import torch
 
 from ringlight.data.preprocess import InputSpec
-from ringlight.errors import BundleError, DataError, InterruptedRunError, Problems, RunError, WorkspaceError
+from ringlight.errors import (
+    BundleError,
+    DataError,
+    InterruptedRunError,
+    Problems,
+    RunError,
+    TrainingError,
+    WorkspaceError,
+)
 from ringlight.inference.bundle import Bundle, write_bundle
 from ringlight.models import build_model
 from ringlight.services import runs
@@ -216,6 +224,40 @@ def test_however_a_run_ends_its_manifest_says_so(
     assert runs.read_manifest(folder)["status"] == status
     if status == "interrupted":
         assert str(caught.value).endswith(f"got Ctrl-C; go on with ringlight train --resume {folder}")
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first plan fail as one does whose trial steps break a GPU."""
+    make, faults = runs.make_plan, [RuntimeError("CUDA error: an illegal memory access was encountered")]
+
+    def planning(config: Any, cache: Path) -> Any:
+        if faults:
+            raise faults.pop()
+        return make(config, cache)
+
+    monkeypatch.setattr(runs, "make_plan", planning)
+
+
+def test_a_gpu_that_fails_while_the_run_is_planned_leaves_it_to_the_cpu(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial steps and features run on the GPU before there is a run; their failure was once a traceback."""
+    failing_once(monkeypatch)
+    made = runs.plan(runs.configure("demo", [*tiny, "training.device=auto", "training.precision=16"]), tmp_path)
+    reason = "auto: cuda failed (CUDA error: an illegal memory access was encountered)"
+    assert (made.device.device, made.device.reason) == ("cpu", reason)
+    assert (made.config.training.device, made.config.training.precision) == ("cpu", "32")
+    assert f"{reason}; the run is on the CPU" in made.notes
+
+
+def test_a_named_gpu_that_fails_while_the_run_is_planned_is_one_line(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_once(monkeypatch)
+    with pytest.raises(
+        TrainingError, match=r"expected cuda:1 to work until the run's end, got CUDA error: .*nvidia-smi"
+    ):
+        runs.plan(runs.configure("demo", [*tiny, "training.device=cuda:1"]), tmp_path)
 
 
 def test_trackers_are_told_how_the_run_stands(tiny: list[str], tmp_path: Path, no_training: None) -> None:
