@@ -199,6 +199,10 @@ def promise(device: DeviceChoice, num_threads: int) -> str:
     return f"same configuration on this processor with {num_threads} thread(s): identical history and weights"
 
 
+DIVIDED = "same configuration: close, not identical numbers (steps were divided for want of memory)"
+"""The promise of a run whose steps were divided: how many images fit is not in its configuration."""
+
+
 # --- manifest ---------------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from ringlight.errors import TrainingError
 from ringlight.runtime import LOGGER, DeviceChoice
 from ringlight.services import runs
 from ringlight.services.runs import Run
+from ringlight.training import memory
 from ringlight.training import plan as planning
 from ringlight.training.task import ClassificationTask
 
@@ -206,3 +207,15 @@ def test_a_full_memory_divides_the_step_and_the_results_tell(
     ]
     assert sum("out of memory" in line for line in warnings_told) == 2
     assert manifest(run.folder)["status"] == "completed"
+    for promised in (run.results["environment"], manifest(run.folder)):
+        assert "not identical numbers (steps were divided" in promised["reproducibility"]
+
+
+def test_a_step_that_is_foreseen_not_to_fit_is_divided_and_the_results_tell(
+    train_small: TrainSmall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many images fit depends on what else the machine does; the promise of identical bits stood."""
+    monkeypatch.setattr(memory, "images_at_once", lambda *_, **__: 4)
+    run = train_small()
+    assert any(note.startswith("memory: steps were divided into 4 images at a time") for note in run.results["notes"])
+    assert "not identical numbers (steps were divided" in manifest(run.folder)["reproducibility"]

@@ -117,8 +117,8 @@ class TrainingConfig(Section):
     accumulate_steps: Whole = Field(1, ge=1, description="batches whose gradients are added up before each update")
     precision: Precision = Field(
         "auto",
-        description="number format of the training: auto is bf16 on GPUs that have it; on a CPU a few timed steps "
-        "choose, where the run is long enough to earn them back",
+        description="number format of the training: with auto a few timed steps choose, where the run is long enough to "
+        "earn them back; else it is bf16 on GPUs that have it and 32 on a CPU",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="how pictures lie in memory; auto is timed together with precision"
@@ -165,7 +165,7 @@ class EvaluationConfig(Section):
     calibration: Literal["auto", "none", "temperature", "vector", "platt"] = Field(
         "auto",
         description="how scores become probabilities one can believe, fitted on validation and kept only if it helps: "
-        "auto is temperature (one label) or platt (any number)",
+        "auto is temperature (one label, or a method against imbalance) or platt (any number)",
     )
     operating_points: dict[str, PointConfig] = Field(
         {"max_f1": PointConfig()},

@@ -164,6 +164,7 @@ def _execute(
             say.made = made
             say("running")
             outcome = fit(made, folder, tracker=tracker, control=control, resume=_last(folder))
+        say.reproducibility = outcome.results.get("environment", {}).get("reproducibility")
     return Run(folder, outcome.results)
 
 

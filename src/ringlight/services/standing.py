@@ -27,16 +27,21 @@ REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 class Say:
     """Writes how a run stands into its manifest, and tells the tracker.
 
-    `made` is replaced where another device takes over.
+    `made` is replaced where another device takes over, `reproducibility` set where the run turned out to keep less
+    than the usual promise.
     """
 
     made: Plan
     folder: Path
     tracker: Tracker
+    reproducibility: str | None = None
 
     def __call__(self, status: str, error: str | None = None) -> None:
         """Say it, with the line the user sees."""
-        write_json(self.folder / MANIFEST, _manifest(self.made, status, error))
+        values = _manifest(self.made, status, error)
+        if self.reproducibility is not None:
+            values["reproducibility"] = self.reproducibility
+        write_json(self.folder / MANIFEST, values)
         self.tracker.set_status(status)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
-from ringlight.runtime import determinism, environment
+from ringlight.runtime import DIVIDED, determinism, environment
 from ringlight.training.frozen import FrozenLearner
 from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
 from ringlight.training.learner import DeepLearner
@@ -41,6 +41,8 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
         learner = kind.from_plan(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
         val = plan.part("val") if len(plan.split.val) else None
         history = learner.fit(plan.part("train"), val, tracker=tracker, control=control, resume=resume)
+        if learner.is_divided:
+            where = replace(where, reproducibility=DIVIDED)
         trained = time.perf_counter()
         verdict = judge(plan, learner)
         judged = time.perf_counter()

@@ -41,7 +41,8 @@ class DeepLearner:
 
     `folder` receives the checkpoints; `on_epoch` is called after every epoch with the history and the scores of the
     validation part. After `fit`, `weights_from` tells which checkpoint the module's weights come from, `head_spec` what
-    stands in the place of its linear classifier (empty: nothing), and `notes` what happened on the way.
+    stands in the place of its linear classifier (empty: nothing), `notes` what happened on the way, and `is_divided`
+    whether steps were divided for want of memory.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class DeepLearner:
         self.weights_from: Path | None = None
         self.head_spec: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.is_divided = False
         self.fingerprint = ""
         self._plan: Plan | None = None
         self.feeder = Feeder(spec, self.device, config=config, augmenter=augmenter)
@@ -138,6 +140,7 @@ class DeepLearner:
                 uncompile(self.module)  # it is judged as it is served
         self._restore(keeper.path)
         self.notes += [_step_down(one) for one in task.step_downs]
+        self.is_divided |= bool(task.step_downs)
         self.finish(train)
         return reporter.history
 
@@ -178,6 +181,7 @@ class DeepLearner:
             self.module, shape[2:], batch_size=shape[0], in_chans=shape[1], precision=config.training.precision
         )
         if limit is not None:
+            self.is_divided = True
             self.notes.append(
                 f"memory: steps were divided into {limit} images at a time, as the machine had no room for more, and "
                 "running the configuration again need not give the same bits"
