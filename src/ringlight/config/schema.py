@@ -117,8 +117,8 @@ class TrainingConfig(Section):
     accumulate_steps: Whole = Field(1, ge=1, description="batches whose gradients are added up before each update")
     precision: Precision = Field(
         "auto",
-        description="number format of the training: with auto a few timed steps choose, where the run is long enough to "
-        "earn them back; else it is bf16 on GPUs that have it and 32 on a CPU",
+        description="number format of the training: with auto a few timed steps choose, where the run is long enough "
+        "to earn them back; else it is bf16 on GPUs that have it and 32 on a CPU",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="how pictures lie in memory; auto is timed together with precision"
