@@ -312,6 +312,16 @@ def test_the_whole_is_trained_from_the_fitted_head_on(train: Train) -> None:
     assert len(fitted.results["history"]) == 1
 
 
+@pytest.mark.parametrize("head", ["knn", "ridge"])
+def test_a_method_that_the_head_would_not_hear_of_is_refused(head: str, train: Train, tmp_path: Path) -> None:
+    with pytest.raises(
+        Problems,
+        match=rf"head.name: expected a head that is fitted by the loss, for imbalance.method=focal, got {head}; "
+        r"set head.name=logistic, or imbalance.method=post_hoc",
+    ):
+        train("imbalance.method=focal", f"head.name={head}", workspace=tmp_path / "ws")
+
+
 @pytest.mark.parametrize("head", ["knn", "cosine"])
 def test_a_head_that_cannot_be_trained_further_is_refused(head: str, train: Train, tmp_path: Path) -> None:
     with pytest.raises(

@@ -9,6 +9,7 @@ from ringlight.registry import Catalogue
 from ringlight.training.head_problem import Head
 from ringlight.training.heads_linear import LinearHead, LogisticHead, RidgeHead
 from ringlight.training.heads_near import CosinePrototypes, NearestNeighbors
+from ringlight.training.imbalance import METHODS, Method
 
 HEADS: Catalogue[Head] = Catalogue(
     "head",
@@ -26,6 +27,9 @@ HEADS: Catalogue[Head] = Catalogue(
 LINEAR = ("logistic", "linear", "ridge")
 """The heads that are one linear layer, which can be trained further."""
 
+DEAF = ("ridge", "knn")
+"""The heads that the loss has no part in, but for the scale of the scores: a method that is a loss changes nothing."""
+
 
 def head_problems(config: Config) -> list[str]:
     """Return what is wrong with mode, method and head together, one line each; empty when all is well."""
@@ -41,7 +45,13 @@ def head_problems(config: Config) -> list[str]:
             fix="set augmentation=light, or training.frozen_views=0",
         )  # fmt: skip
         lines.append(str(views))
-    name = config.head.name
+    name, method = config.head.name, METHODS.get(config.imbalance.method, Method())
+    if config.training.mode == "frozen" and name in DEAF and method.loss and method.after is None:
+        deaf = ConfigError(
+            f"a head that is fitted by the loss, for imbalance.method={config.imbalance.method}", got=name,
+            where="head.name", fix="set head.name=logistic, or imbalance.method=post_hoc",
+        )  # fmt: skip
+        lines.append(str(deaf))
     if name not in HEADS or name in LINEAR:
         return lines
     if config.training.mode == "head_then_finetune":

@@ -30,6 +30,7 @@ from ringlight.losses.adjust import post_hoc_logit_adjustment
 from ringlight.training.drawing import Seen, criterion_of, last_criterion
 from ringlight.training.features import Features
 from ringlight.training.head_problem import Problem, out_of_fold
+from ringlight.training.heads import DEAF
 from ringlight.training.heads_linear import PENALTIES, LogisticHead
 from ringlight.training.imbalance import METHODS, plain, with_method
 from ringlight.training.linear_fit import targets_tensor
@@ -203,7 +204,7 @@ def _folds(train: Dataset, seed: int) -> list[Fold]:
 
 
 def _candidates(config: Config, task: Task) -> list[str]:
-    """Return what is tried beside plain cross-entropy."""
+    """Return what is tried beside plain cross-entropy; for a head that the loss has no part in, no other losses."""
     names = [name for name in config.imbalance.candidates or SHORT_LIST[task] if name not in ("none", "auto")]
     tried = [name for name, one in METHODS.items() if one.suits(task) and one.sampler is None and one.after != "crt"]
     for name in names:
@@ -212,6 +213,8 @@ def _candidates(config: Config, task: Task) -> list[str]:
                 f"a method for {task} data that changes loss or scores, which can be tried on frozen features",
                 got=name, where="imbalance.candidates", fix=f"choose from: {', '.join(tried[1:])}",
             )  # fmt: skip
+    if config.training.mode == "frozen" and config.head.name in DEAF:
+        names = [name for name in names if METHODS[name].after == "post_hoc"]
     return list(dict.fromkeys(names))
 
 

@@ -224,6 +224,23 @@ def test_candidates_take_the_place_of_the_short_list(dataset_of: DatasetOf) -> N
     assert [one.method for one in tried] == ["none", "focal", "ldam_drw", "effective_number"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "head", "tried"),
+    [
+        ("frozen", "knn", ["none", "post_hoc", "post_hoc"]),
+        ("frozen", "ridge", ["none", "post_hoc", "post_hoc"]),
+        ("frozen", "cosine", ["none", "class_weights", "post_hoc", "post_hoc"]),
+        ("finetune", "knn", ["none", "class_weights", "post_hoc", "post_hoc"]),
+    ],
+)
+def test_a_head_without_ears_for_the_loss_is_offered_no_other_loss(
+    mode: str, head: str, tried: list[str], dataset_of: DatasetOf
+) -> None:
+    """Class weights were once chosen for a k-NN, with the gain they had brought a linear layer; it never saw them."""
+    config = config_of(training={"num_epochs": 5, "mode": mode}, head={"name": head})
+    assert [one.method for one in choose_method(config, *skewed(dataset_of)).tried] == tried
+
+
 @pytest.mark.parametrize("name", ["balanced_batches", "crt", "asymmetric"])
 def test_a_candidate_that_cannot_be_tried_is_refused_in_one_line(name: str, dataset_of: DatasetOf) -> None:
     with pytest.raises(ConfigError) as caught:
