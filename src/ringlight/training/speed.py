@@ -9,6 +9,7 @@ worth its rounding, and a run too short to earn the trial back is not tried at a
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -155,5 +156,5 @@ def _told(chosen: Trial, gain: float, trials: tuple[Trial, ...], reason: str) ->
     note = f"speed: {name}, {gain:.2f} times the plain way ({reason})"
     if not trials:
         note = f"speed: {name} ({reason})"
-    LOGGER.info(note)
+    LOGGER.log(logging.INFO if trials else logging.DEBUG, note)  # a choice that was none is no news
     return SpeedChoice(chosen.precision, chosen.memory_format, chosen.compile, gain, trials, note)
