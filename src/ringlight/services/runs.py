@@ -20,6 +20,7 @@ from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
     LOGGER,
     DeviceChoice,
+    choose_device,
     log_file,
     new_run_folder,
     workspace_folder,
@@ -71,8 +72,7 @@ def plan(config: Config, workspace: Path | str | None = None) -> Plan:
         found = DeviceChoice("cuda" if wish == "auto" else wish, "", asked=wish != "auto")
         device = cpu_fallback(error, found)
     LOGGER.warning("%s", device.reason)
-    values = {"training.device": "cpu", **({"training.precision": "32"} if config.training.precision == "16" else {})}
-    again = make_plan(config.replacing(values), cache)
+    again = make_plan(_for_the_cpu(config), cache)
     return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run is on the CPU"))
 
 
@@ -124,10 +124,11 @@ def resume(
     # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
     home = folder.absolute().parent
     # The run's own split, whatever became of the file it was once read from.
-    values: dict[str, object] = {"split.file": str(folder.absolute() / "split.csv")}
+    config = read_config(folder / "config.yaml").replacing({"split.file": str(folder.absolute() / "split.csv")})
     if str(manifest.get("device", "")).startswith("cuda") and str(manifest.get("device_reason")).startswith("auto"):
-        values["training.device"] = "auto"  # nobody named that GPU: another one, or the CPU, may go on
-    config = read_config(folder / "config.yaml").replacing(values)
+        # Nobody named that GPU: another one, or the CPU, may go on.
+        has_gpu = choose_device("auto").kind == "cuda"
+        config = config.replacing({"training.device": "auto"}) if has_gpu else _for_the_cpu(config)
     made = plan(config, home.parent if home.name == "runs" else workspace)
     if manifest.get("dataset_fingerprint") != made.fingerprint:
         raise RunError(
@@ -136,6 +137,10 @@ def resume(
             where=str(folder),
             fix="bring the data back as it was, or start a new run",
         )
+    former, now = manifest.get("device"), made.device.device
+    if former not in (None, now):
+        made = replace(made, notes=(*made.notes, f"the run began on {former} and goes on on {now}"))
+        write_text(folder / "config.yaml", to_yaml(made.config))
     if manifest.get("imbalance"):
         made = _as_chosen(made, Choice.from_dict(manifest["imbalance"]))
     return _execute(made, folder, _last(folder), control, trackers)
@@ -168,6 +173,18 @@ def _execute(
     return Run(folder, outcome.results)
 
 
+def _for_the_cpu(config: Config) -> Config:
+    """Return a configuration with what was chosen for a GPU chosen for the CPU; what is open stays open."""
+    chosen = {
+        "training.precision": (config.training.precision, "32"),
+        "data.augment_on": (config.data.augment_on, "cpu"),
+        "data.keep_on_device": (config.data.keep_on_device, False),
+        "data.num_workers": (config.data.num_workers, "auto"),
+    }
+    values = {key: new for key, (old, new) in chosen.items() if old != "auto"}
+    return config.replacing({"training.device": "cpu", **values})
+
+
 def _last(folder: Path) -> Path | None:
     last = folder / "checkpoints" / "last.ckpt"
     return last if last.is_file() else None
@@ -176,11 +193,8 @@ def _last(folder: Path) -> Path | None:
 def _on_the_cpu(made: Plan, folder: Path, device: DeviceChoice) -> Plan:
     """Plan the run again for the CPU, from its own split: what lay on the GPU is lost with it."""
     LOGGER.warning("%s", device.reason)
-    values = {
-        "split.file": str(folder.absolute() / "split.csv"), "training.device": device.device,
-        "training.precision": "32", "data.augment_on": "cpu", "data.keep_on_device": False, "data.num_workers": "auto",
-    }  # fmt: skip
-    again = _as_chosen(make_plan(made.config.replacing(values), made.cache), made.choice)
+    config = _for_the_cpu(made.config).replacing({"split.file": str(folder.absolute() / "split.csv")})
+    again = _as_chosen(make_plan(config, made.cache), made.choice)
     write_text(folder / "config.yaml", to_yaml(again.config))
     return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run went on on the CPU"))
 

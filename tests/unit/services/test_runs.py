@@ -26,6 +26,7 @@ from ringlight.errors import (
 )
 from ringlight.inference.bundle import Bundle, write_bundle
 from ringlight.models import build_model
+from ringlight.runtime import DeviceChoice
 from ringlight.services import runs
 from ringlight.services.dry_run import dry_run
 from ringlight.services.predictions import predict_files
@@ -282,6 +283,27 @@ def test_a_resumed_run_reads_its_own_workspace(
     monkeypatch.chdir(tmp_path / "elsewhere")
     runs.resume(run.folder)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_run_that_began_on_a_gpu_goes_on_without_one(
+    tiny: list[str], tmp_path: Path, no_training: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had been chosen for the GPU was once kept: fp16, which no CPU trains in, ended it."""
+    run = runs.train("demo", tiny, workspace=tmp_path)
+    for name, changes in {
+        "manifest.json": {'"completed"': '"interrupted"', '"cpu"': '"cuda:0"', '"asked for"': '"auto: found an H200"'},
+        "config.yaml": {"device: cpu": "device: cuda:0", "precision: '32'": "precision: '16'"},
+    }.items():
+        text = (run.folder / name).read_text()
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        (run.folder / name).write_text(text)
+    monkeypatch.setattr(runs, "choose_device", lambda _: DeviceChoice("cpu", "auto: no CUDA device found"))
+    runs.resume(run.folder)
+    config = runs.read_config(run.folder / "config.yaml")
+    assert (config.training.device, config.training.precision, config.data.num_workers) == ("cpu", "32", 0)
+    assert "the run began on cuda:0 and goes on on cpu" in (run.folder / "train.log").read_text()
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(tiny: list[str], tmp_path: Path) -> None:
