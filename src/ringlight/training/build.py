@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ringlight.models import WeightsChoice
 
 GIB = 2**30
+TORCH_PREFETCH = 2
+"""What is written down where no process reads ahead: torch's own default."""
 FROZEN_BATCH = 32
 """Records per step where no step is made: what new images are judged in."""
 
@@ -245,7 +247,7 @@ def _data_path(config: Config, dataset: Dataset, device: DeviceChoice, size: tup
         "data.cache": cache,
         "data.augment_on": where,
         "data.num_workers": workers,
-        "data.prefetch_factor": "auto" if ahead is None else ahead,
+        "data.prefetch_factor": ahead or TORCH_PREFETCH,
         "data.keep_on_device": keep,
     }
 

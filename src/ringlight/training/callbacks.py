@@ -201,13 +201,19 @@ class Heartbeat(Callback):
             self._previous = None
 
 
-def preparing(control: RunControl) -> Callable[[int, int], None]:
+def preparing(control: RunControl, every: float = 0.0) -> Callable[[int, int], None]:
     """Return what asks the control while images are prepared before the first step: told (done, total).
 
-    It raises InterruptedRunError when the control says "cancel" or "pause".
+    The control is asked at most once in `every` seconds. InterruptedRunError is raised when it says "cancel" or
+    "pause".
     """
+    asked = time.perf_counter()
 
     def progress(done: int, total: int) -> None:
+        nonlocal asked
+        if time.perf_counter() - asked < every:
+            return
+        asked = time.perf_counter()
         signalled = control.heartbeat(
             {"epoch": 0, "num_epochs": 1, "step": done, "num_steps": total, "done": done, "total": total}
         )

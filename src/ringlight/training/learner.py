@@ -116,7 +116,7 @@ class DeepLearner:
             frozen = self._frozen()
             frozen.install(frozen.fit(train, frozen.table(preparing(control)).of(train)))
         if self._plan is not None:
-            self.feeder.open_cache(self._plan, preparing(control))
+            self.feeder.open_cache(self._plan, preparing(control, every=1.0))
         monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))

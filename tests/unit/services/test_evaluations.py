@@ -86,7 +86,7 @@ def test_a_model_is_judged_again_as_it_was_judged(
         seen.append((options["batch_size"], torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
         return make_loader(*args, **options)
 
-    monkeypatch.setattr("ringlight.training.learner.make_loader", spy)
+    monkeypatch.setattr("ringlight.training.feeding.make_loader", spy)
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     evaluate(saved, str(tile_folder), out=tmp_path / "out")
     evaluate_ensemble([saved, saved], str(tile_folder), out=tmp_path / "both")
