@@ -58,12 +58,14 @@ def new_run_folder(workspace: Path, recipe: str) -> Path:
 class DeviceChoice:
     """The device a run uses (`cpu`, `cuda:0`) and why, for the log and the manifest.
 
-    `asked` says that the user named it: then nothing else will do.
+    `asked` says that the user named it: then nothing else will do. `replaced` says that it took a run over from a
+    device that failed.
     """
 
     device: str
     reason: str
     asked: bool = False
+    replaced: bool = False
 
     @property
     def kind(self) -> Literal["cpu", "cuda"]:
@@ -194,6 +196,8 @@ def determinism(*, num_threads: int | None, device: DeviceChoice) -> Iterator[No
 
 def promise(device: DeviceChoice, num_threads: int) -> str:
     """Say how far "the same configuration gives the same numbers" reaches for this run."""
+    if device.replaced:
+        return "same configuration: close, not identical numbers (the run began on a device that failed)"
     if device.kind == "cuda":
         return "same configuration: close, not identical numbers (some CUDA kernels are not deterministic)"
     return f"same configuration on this processor with {num_threads} thread(s): identical history and weights"

@@ -114,6 +114,11 @@ def _augmenter(config: Config, train: Dataset) -> Augmenter | None:
     if not has_augmentation(config.augmentation):
         return None
     needing = augmentation_needs(config.augmentation)
+    if needing and config.training.mode == "frozen":
+        raise ConfigError(
+            "augmentations that need no boxes with training.mode=frozen", got=needing[0],
+            where=f"augmentation.{needing[0]}", fix="set it to null",
+        )  # fmt: skip
     if needing and not any(train.table.column("boxes").to_pylist()):
         raise DataError(
             f"records with boxes for {', '.join(needing)}",

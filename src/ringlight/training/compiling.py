@@ -49,7 +49,12 @@ def compile_in_place(module: nn.Module, images: Tensor, *, precision: str = "32"
 
 
 def uncompile(module: nn.Module) -> None:
-    """Let calls go to the plain module again."""
+    """Let calls go to the plain module again.
+
+    What was compiled is forgotten with it: PyTorch keeps eight variants of a function, and gives up beyond them.
+    """
+    if module._compiled_call_impl is not None:
+        torch.compiler.reset()
     module._compiled_call_impl = None
 
 

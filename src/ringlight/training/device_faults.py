@@ -70,4 +70,4 @@ def cpu_fallback(error: BaseException, device: DeviceChoice) -> DeviceChoice:
             fix="look at the driver (nvidia-smi), then go on with ringlight train --resume RUN, or train with "
             "training.device=cpu",
         ) from error
-    return DeviceChoice("cpu", f"auto: {device.device} failed ({first})")
+    return DeviceChoice("cpu", f"auto: {device.device} failed ({first})", replaced=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ringlight.errors import TrainingError
-from ringlight.runtime import DeviceChoice
+from ringlight.runtime import DeviceChoice, promise
 from ringlight.training.device_faults import cpu_fallback, is_cuda_failure, is_out_of_memory
 
 MEMORY = [
@@ -39,7 +39,8 @@ def test_every_error_has_one_meaning() -> None:
 def test_the_cpu_takes_over_from_a_device_that_nobody_had_named() -> None:
     error = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported elsewhere")
     choice = cpu_fallback(error, DeviceChoice("cuda:0", "auto: found card 0"))
-    assert choice == DeviceChoice("cpu", "auto: cuda:0 failed (CUDA error: unspecified launch failure)")
+    assert choice == DeviceChoice("cpu", "auto: cuda:0 failed (CUDA error: unspecified launch failure)", replaced=True)
+    assert promise(choice, 1).startswith("same configuration: close, not identical numbers (the run began")
     assert choice.kind == "cpu"
 
 
