@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import getpass
 import os
 import shutil
 import tarfile
 import tempfile
 from pathlib import Path
+
+from ringlight.data.content import hash_contents
+from ringlight.data.folder import FolderSource
+from ringlight.types import Dataset
 
 _PROJECT = Path(__file__).resolve().parents[1]
 
@@ -56,3 +61,11 @@ def peak_memory() -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(kib) / 1024
+
+
+def burst_tiles() -> Dataset:
+    """Return the magnetic tiles, hashed, their bursts of exposures as groups."""
+    data = FolderSource(real_data("magnetic-tile"), extensions=[".jpg"]).load()
+    with real_file("magnetic-tile-bursts.csv").open(newline="", encoding="utf-8") as stream:
+        burst = {row["file"]: row["burst"] for row in csv.DictReader(stream)}
+    return hash_contents(data.with_column("group", [burst[key] for key in data.ids]))

@@ -15,7 +15,6 @@ never below the focal recipe.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ import numpy.typing as npt
 import torch
 from scipy import stats
 
-from _data import real_data, real_file
+from _data import burst_tiles, real_data
 from ringlight.config.load import compose
 from ringlight.config.schema import Config
 from ringlight.data.content import hash_contents
@@ -63,14 +62,6 @@ class Case:
 def neu() -> Dataset:
     root = real_data("neu-det")
     return FolderSource(root, label_regex=r"^(.+)_\d+\.jpg$").load()
-
-
-def tiles() -> Dataset:
-    root = real_data("magnetic-tile")
-    data = FolderSource(root, extensions=[".jpg"]).load()
-    with real_file("magnetic-tile-bursts.csv").open(encoding="utf-8") as stream:
-        burst = {row["file"]: row["burst"] for row in csv.DictReader(stream)}
-    return data.with_column("group", [burst[str(Path(str(uri)).relative_to(root))] for uri in data.uris])
 
 
 def tile_cases(data: Dataset, features: npt.NDArray[np.float32], runs: int) -> Iterator[Case]:
@@ -164,7 +155,7 @@ def main() -> None:
     print(f"{network.title}, linear head; differences in points with their 95 % intervals")
     with tempfile.TemporaryDirectory() as folder:
         strips = SyntheticSource(Path(folder), num_images=1200, height=128, width=400, frequencies="severstal").load()
-        sets = {"tiles": tiles(), "neu": neu(), "strips": strips}
+        sets = {"tiles": burst_tiles(), "neu": neu(), "strips": strips}
         known = {name: (hash_contents(data), features_of(data, network)) for name, data in sets.items()}
     judge("magnetic tiles, bursts kept together", list(tile_cases(*known["tiles"], max(10, runs))))
     for ratio in (21, 46):

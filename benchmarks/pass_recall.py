@@ -7,7 +7,7 @@ balanced accuracy), but on EfficientNet-Lite0, the B0-like backbone whose traine
 128 px and for fewer epochs. A tenth of the training images (one of PASS) is the validation part. Target: recall of PASS
 above 0.70 with the lower end of its 95 % Wilson interval above 0.70 for at least five of the six. Usage:
 
-    python benchmarks/pass_recall.py [--epochs 8] [--seed 0] [override ...]
+    python benchmarks/pass_recall.py [--epochs 4] [--seed 0] [override ...]
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def parts(folder: Path, images: Path, groups: dict[str, str], classes: list[str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*")
     chosen = parser.parse_args()
