@@ -8,6 +8,7 @@ balanced accuracy), but on EfficientNet-Lite0, the B0-like backbone whose traine
 above 0.70 with the lower end of its 95 % Wilson interval above 0.70 for at least five of the six. Usage:
 
     python benchmarks/pass_recall.py [--epochs 4] [--seed 0] [override ...]
+    python benchmarks/pass_recall.py training.mode=frozen data.image_size=224
 """
 
 from __future__ import annotations
