@@ -181,8 +181,8 @@ def determinism(*, num_threads: int | None, device: DeviceChoice) -> Iterator[No
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Some CUDA kernels have no deterministic form; the manifest says that the promise holds on a CPU.
     torch.use_deterministic_algorithms(True, warn_only=device.kind == "cuda")
-    # Else every new tensor is filled with NaN first, to find who reads what was never written: a tenth to a fifth of
-    # a pass through a small network is spent on that.
+    # Else every new tensor is filled with NaN first, to find who reads what was never written; a pass through a small
+    # network is noticeably slower for it.
     settings.fill_uninitialized_memory = False
     if num_threads is not None:
         torch.set_num_threads(num_threads)

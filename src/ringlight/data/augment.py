@@ -32,7 +32,7 @@ from ringlight.data.augment_config import (
     needs_boxes,
 )
 from ringlight.data.augmentations import AUGMENTATIONS
-from ringlight.errors import ConfigError, Problems
+from ringlight.errors import Problems
 from ringlight.types import Box, Dataset
 
 __all__ = [
@@ -113,19 +113,6 @@ class Augmenter:
         """
         listed = self._by_class(dataset, absent=0) > 0
         return np.asarray((dataset.label_matrix().astype(bool) & listed).any(axis=1))
-
-    def is_heavy(self, labels: Sequence[int]) -> bool:
-        """Whether a record with these class indices goes through the heavy pipeline.
-
-        Raises:
-            ConfigError: a factor is set and the augmenter was made without the class names.
-        """
-        if not self.class_factors:
-            return False
-        if not self.class_names:
-            where = "augmentation.per_class_factor"
-            raise ConfigError("the names of the classes", got="none", where=where, fix="pass class_names")
-        return any(self.class_names[label] in self.class_factors for label in labels)
 
     def _by_class(self, dataset: Dataset, *, absent: int) -> npt.NDArray[np.int64]:
         lines = augmentation_problems({"per_class_factor": self.class_factors}, dataset.classes)

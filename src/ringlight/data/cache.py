@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ringlight.data.cache_budget import building, gib, make_room, touch
 from ringlight.data.cache_build import ImageFile, Progress, build_cache, cache_size, require_unchanged
 from ringlight.data.cache_file import FORMAT, CacheFile, DamagedError
-from ringlight.data.content import hash_contents
+from ringlight.data.content import hash_contents, require_files
 from ringlight.data.preprocess import InputSpec, Pixels
 from ringlight.errors import DataError
 from ringlight.runtime import LOGGER, package_versions
@@ -185,7 +185,7 @@ def open_cache(
     if isinstance(budget_gib, bool) or not (isinstance(budget_gib, int | float) and 0 < budget_gib < math.inf):
         fix = "set it to the room the disk can spare, or data.cache=off"
         raise DataError("a number above 0", got=repr(budget_gib), where="data.cache_budget_gib", fix=fix)
-    _require_files(dataset)
+    require_files(dataset)
     if dataset.table.column("content").null_count:
         dataset = hash_contents(dataset, num_threads=num_threads)
     digests = _digests(dataset)
@@ -205,17 +205,6 @@ def open_cache(
         return None
     touch(path)
     return PixelCache(path, spec, np.searchsorted(unique, digests).astype(np.int64), file=file)
-
-
-def _require_files(dataset: Dataset) -> None:
-    if not dataset.has_content:
-        row = dataset.uris.index(None)
-        raise DataError(
-            "a file for every record",
-            got="none",
-            where=f"{dataset.name}: record `{dataset.ids[row]}`",
-            fix="leave it out (data.missing=skip), or add the file",
-        )
 
 
 def _digests(dataset: Dataset) -> npt.NDArray[np.bytes_]:

@@ -75,3 +75,19 @@ def parallel(function: Callable[[A], B], items: Iterable[A], num_threads: int | 
     """Apply `function` to all items in threads, keeping their order; reading and decoding let go of Python's lock."""
     with ThreadPoolExecutor(num_threads or min(8, cpu_count())) as pool:
         return list(pool.map(function, items))
+
+
+def require_files(dataset: Dataset) -> None:
+    """Refuse records without a file.
+
+    Raises:
+        DataError: there is one; the first is named.
+    """
+    if not dataset.has_content:
+        row = dataset.uris.index(None)
+        raise DataError(
+            "a file for every record",
+            got="none",
+            where=f"{dataset.name}: record `{dataset.ids[row]}`",
+            fix="leave it out (data.missing=skip), or add the file",
+        )

@@ -22,6 +22,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from ringlight.data.augment import Augmenter
 from ringlight.data.augment_config import needs_boxes
 from ringlight.data.cache import PixelCache
+from ringlight.data.content import require_files
 from ringlight.data.preprocess import InputSpec, Pixels, fit_boxes, fit_size, read_image, to_tensor, to_tensors
 from ringlight.data.sampling import EpochSampler, Key
 from ringlight.errors import DataError, RinglightError, TrainingError
@@ -56,14 +57,7 @@ class ImageDataset(TorchDataset[Batch]):
         cache: PixelCache | None = None,
         raw: bool = False,
     ) -> None:
-        if not dataset.has_content:
-            row = dataset.uris.index(None)
-            raise DataError(
-                "a file for every record",
-                got="none",
-                where=f"{dataset.name}: record `{dataset.ids[row]}`",
-                fix="leave it out (data.missing=skip), or add the file",
-            )
+        require_files(dataset)
         self.dataset = dataset
         self.spec = spec
         self.augmenter = augmenter

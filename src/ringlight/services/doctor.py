@@ -181,11 +181,13 @@ def _split() -> str:
 def _catalogues() -> str:
     from ringlight.data import SOURCES
     from ringlight.data.augmentations import AUGMENTATIONS
+    from ringlight.data.sampling import SAMPLERS
     from ringlight.losses import LOSSES
     from ringlight.models import MODELS
     from ringlight.optim import OPTIMIZERS, SCHEDULERS
+    from ringlight.training.heads import HEADS
 
-    catalogues = (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, SOURCES, AUGMENTATIONS)
+    catalogues = (MODELS, HEADS, LOSSES, SAMPLERS, OPTIMIZERS, SCHEDULERS, SOURCES, AUGMENTATIONS)
     empty = [catalogue.family for catalogue in catalogues if not catalogue.names()]
     if empty:
         raise _FaultError("parts in every catalogue", got="none", where=", ".join(empty), fix="reinstall ringlight")

@@ -75,17 +75,27 @@ def dry_run(
 
 def _lines(made: Plan, workspace: Path) -> list[str]:
     config = made.config
-    steps = -(-len(made.sampler) // int(config.data.batch_size))
     parameters = sum(parameter.numel() for parameter in made.module.parameters())
     return [
         f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.fingerprint[:12]}",
         f"split: {_split(made.split)}",
         f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters; {made.weights.note}",
         f"device: {made.device.device} ({made.device.reason}), precision {config.training.precision}",
-        f"would train up to {config.training.num_epochs} epochs of {steps} step(s) of {config.data.batch_size} images",
+        f"would {_work(made)}",
         f"would write a folder in {workspace / 'runs'}",
         *(f"note: {note}" for note in made.notes if note != made.weights.note),
     ]
+
+
+def _work(made: Plan) -> str:
+    config = made.config
+    if config.training.mode == "frozen":
+        return f"fit the head {config.head.name} to frozen features of {len(made.split.train)} images"
+    steps = -(-len(made.sampler) // int(config.data.batch_size))
+    first = f"fit the head {config.head.name}, then " if config.training.mode == "head_then_finetune" else ""
+    return (
+        f"{first}train up to {config.training.num_epochs} epochs of {steps} step(s) of {config.data.batch_size} images"
+    )
 
 
 def _split(split: Split) -> str:

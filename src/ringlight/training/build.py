@@ -18,8 +18,8 @@ from ringlight.errors import ConfigError, DataError
 from ringlight.runtime import DeviceChoice, choose_num_workers, choose_prefetch_factor, seed_everything
 from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by, shown
 from ringlight.training.frozen_features import backbone_embedder, feature_table
-from ringlight.training.imbalance import plain, with_method
-from ringlight.training.imbalance_choice import Choice, choose_method
+from ringlight.training.imbalance import plain, shifts_scores, with_method
+from ringlight.training.imbalance_choice import Choice, candidates, choose_method
 from ringlight.types import Dataset
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _method(
     method, choice = config.imbalance.method, None
     if method == "auto":
         config = plain(config, train.task)
+        candidates(config, train.task)  # refused before the pass through the backbone
         sampler = sampler_of(config, train, augmenter)  # no candidate replaces it
         embedder = backbone_embedder(module, config.model.name, spec, device)
         table = feature_table(module, dataset, embedder, device, cache=cache)
@@ -176,7 +177,10 @@ def _speed(
     if training.mode == "frozen":
         # A pass without gradients, in the numbers the model is served in.
         values = {"precision": "32", "memory_format": "channels_last", "compile": False}
-        return config.replacing({f"training.{key}": value for key, value in values.items()}), ()
+        asked = {key: getattr(training, key) for key in values}
+        lost = [f"training.{key}={was}" for key, was in asked.items() if was not in ("auto", False, values[key])]
+        told = (f"{', '.join(lost)} is for training the network: features are computed in 32 bits",) if lost else ()
+        return config.replacing({f"training.{key}": value for key, value in values.items()}), told
     from ringlight.training.speed import choose_speed
 
     batch_size = int(config.data.batch_size)
@@ -207,7 +211,7 @@ def _resolve(
         "split.file": _absolute(config.split.file),
         "weights.folder": _absolute(config.weights.folder),
         **_data_path(config, dataset, device, size),
-        **resolved_rules(config.evaluation, dataset.classes, dataset.task, shifted=config.imbalance.method != "none"),
+        **resolved_rules(config.evaluation, dataset.classes, dataset.task, shifted=shifts_scores(config)),
         "model.num_classes": len(dataset.classes),
         "model.pretrained": pretrained,
     }

@@ -207,15 +207,24 @@ def preparing(control: RunControl, every: float = 0.0) -> Callable[[int, int], N
     The control is asked at most once in `every` seconds. InterruptedRunError is raised when it says "cancel" or
     "pause".
     """
-    asked = time.perf_counter()
+    started = asked = time.perf_counter()
 
     def progress(done: int, total: int) -> None:
         nonlocal asked
         if time.perf_counter() - asked < every:
             return
         asked = time.perf_counter()
+        elapsed = asked - started
         signalled = control.heartbeat(
-            {"epoch": 0, "num_epochs": 1, "step": done, "num_steps": total, "done": done, "total": total}
+            {
+                "epoch": 0,
+                "num_epochs": 1,
+                "step": done,
+                "num_steps": total,
+                "done": done,
+                "total": total,
+                "images_per_second": done / elapsed if elapsed > 0 else 0.0,
+            }
         )
         if signalled != "go":
             raise InterruptedRunError(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+TELL_EVERY = 5.0
+"""Seconds between two lines on how far a pass is."""
+
 
 def backbone_embedder(module: nn.Module, name: str, spec: InputSpec, device: DeviceChoice) -> Embedder:
     """Return what turns pictures into the features that reach the classifier of `module`.
@@ -130,8 +133,9 @@ def feature_table(
         ModelError: the model gives numbers that are not finite.
     """
     started = time.perf_counter()
+    told = progress or _told_now_and_then()
     with evaluating(module, device):
-        features = _finite(features_of(data, embedder, cache=cache, progress=progress), data, embedder)
+        features = _finite(features_of(data, embedder, cache=cache, progress=told), data, embedder)
     LOGGER.info(
         "%s of %d images, %d numbers each: %.1f s", embedder.title, len(data), features.shape[1],
         time.perf_counter() - started,
@@ -150,6 +154,19 @@ def _finite(features: Features, data: Dataset, embedder: Embedder) -> Features:
             fix="check the model's weights (weights.folder, model.pretrained)",
         )
     return features
+
+
+def _told_now_and_then() -> Progress:
+    """Return what logs how far a pass is, for one that nobody else follows: a line every few seconds."""
+    last = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if time.perf_counter() - last >= TELL_EVERY:
+            last = time.perf_counter()
+            LOGGER.info("features: %d of %d images", done, total)
+
+    return progress
 
 
 class evaluating:  # noqa: N801 - reads as a statement

@@ -102,6 +102,17 @@ def with_method(config: Config, method: str, task: Task, tau: float | None = Non
     return Config.model_validate(tree)
 
 
+def shifts_scores(config: Config) -> bool:
+    """Whether a training moves the scores in favour of rare classes: by its method, its loss, or what it draws."""
+    weights = config.loss.params().get("pos_weight")
+    return (
+        config.imbalance.method not in ("none", "stratified_batches")
+        or config.loss.name in ("logit_adjustment", "asymmetric_loss")
+        or weights is not None
+        or config.sampler.name not in ("shuffle", "stratified")
+    )
+
+
 def plain(config: Config, task: Task) -> Config:
     """Return the configuration with the plain loss of the task; one that is it keeps all but class weights."""
     own = config.loss.params() if config.loss.name == PLAIN[task] else {}

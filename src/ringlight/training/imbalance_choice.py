@@ -128,7 +128,7 @@ def choose_method(
     Raises:
         ConfigError: a candidate that has no form for the task, or cannot be tried.
     """
-    names = _candidates(config, train.task)
+    names = candidates(config, train.task)
     counts = train.class_counts()
     rarest = min(counts, key=counts.__getitem__)
     task, groups = train.task, units_of(train)
@@ -203,8 +203,12 @@ def _folds(train: Dataset, seed: int) -> list[Fold]:
     return make_folds(train, num_folds=NUM_FOLDS, kind="group", seed=seed)
 
 
-def _candidates(config: Config, task: Task) -> list[str]:
-    """Return what is tried beside plain cross-entropy; for a head that the loss has no part in, no other losses."""
+def candidates(config: Config, task: Task) -> list[str]:
+    """Return what is tried beside plain cross-entropy; for a head that the loss has no part in, no other losses.
+
+    Raises:
+        ConfigError: a candidate has no form for the task, or cannot be tried on frozen features.
+    """
     names = [name for name in config.imbalance.candidates or SHORT_LIST[task] if name not in ("none", "auto")]
     tried = [name for name, one in METHODS.items() if one.suits(task) and one.sampler is None and one.after != "crt"]
     for name in names:

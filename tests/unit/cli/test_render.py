@@ -12,6 +12,7 @@ import pytest
 
 from ringlight.cli.render import print_json, print_table, print_verdict, shown, training_progress
 from ringlight.runtime import LOGGER, configure_logging
+from ringlight.training.callbacks import preparing
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,12 @@ def test_a_terminal_gets_a_bar_and_log_lines_stay_whole(open_terminal: Callable[
     assert "47.1 images/s" in text
     assert " 5/12" in text
     assert "val macro_f1 [0.9]" in text
+
+
+def test_a_bar_follows_the_images_that_are_prepared_too(open_terminal: Callable[[], io.StringIO]) -> None:
+    """What was told while features were computed lacked the rate: on a terminal `ringlight train frozen` broke off."""
+    terminal = open_terminal()
+    with training_progress() as control:
+        assert control is not None
+        preparing(control)(256, 1800)
+    assert "256/1800" in terminal.getvalue()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ringlight.data.augment import Augmenter, augmentation_problems, enabled_augmentations
-from ringlight.errors import ConfigError, Problems
+from ringlight.errors import Problems
 from ringlight.types import Box, Dataset, Record
 
 RNG = np.random.default_rng(0)
@@ -224,19 +224,6 @@ def test_a_class_with_factor_1_is_heavy_and_appears_once() -> None:
     augmenter = Augmenter({"per_class_factor": {"dent": 1}, "heavy": {"rotation": True}}, seed=0)
     assert augmenter.factors(two_labels()).tolist() == [1] * 5
     assert augmenter.heavy_rows(two_labels()).tolist() == [False, False, True, False, True]
-
-
-def test_labels_say_who_is_heavy_as_rows_do() -> None:
-    dataset = two_labels()
-    augmenter = Augmenter(COPIES, seed=0, class_names=dataset.classes)
-    assert [augmenter.is_heavy(record.labels) for record in dataset] == augmenter.heavy_rows(dataset).tolist()
-    assert Augmenter({}, seed=0).is_heavy((0, 1)) is False
-
-
-def test_without_the_class_names_nobody_can_say_who_is_heavy() -> None:
-    """Answering False would have trained the rare class with the plain pipeline, unnoticed."""
-    with pytest.raises(ConfigError, match=r"per_class_factor: expected the names of the classes, got none; pass"):
-        Augmenter(COPIES, seed=0).is_heavy((0,))
 
 
 def test_a_factor_for_a_class_the_data_lacks_is_refused() -> None:

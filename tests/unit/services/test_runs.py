@@ -321,3 +321,16 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(tiny: list[str], tm
     assert len(set(preview.lines)) == len(preview.lines)
     with pytest.raises(Problems):
         dry_run("demo", [*tiny, "loss.gama=1"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "line"),
+    [
+        ("frozen", "would fit the head logistic to frozen features of 10 images"),
+        ("head_then_finetune", "would fit the head logistic, then train up to 1 epochs of 3 step(s) of 4 images"),
+    ],
+)
+def test_a_dry_run_tells_which_work_it_is(mode: str, line: str, tiny: list[str], tmp_path: Path) -> None:
+    """It spoke of epochs and steps where a head is fitted."""
+    preview = dry_run("demo", [*tiny, "data.batch_size=4", f"training.mode={mode}"], workspace=tmp_path / "ws")
+    assert line in preview.lines

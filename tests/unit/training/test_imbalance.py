@@ -25,7 +25,7 @@ from ringlight.models.heads import (
     num_features_of,
 )
 from ringlight.training.drawing import Seen, criterion_of, sampler_of
-from ringlight.training.imbalance import METHODS, PLAIN, plain, take_out_prior, with_method
+from ringlight.training.imbalance import METHODS, PLAIN, plain, shifts_scores, take_out_prior, with_method
 from ringlight.types import Dataset, Task
 
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -239,3 +239,20 @@ def test_a_class_that_was_never_seen_has_no_prior_to_take_out() -> None:
     with pytest.raises(ConfigError, match=r"leave the logits as they are"):
         take_out_prior(module, Seen((30, 0, 10), 40), "multiclass", 1.0)
     assert torch.equal(classifier_of(module).bias, before)
+
+
+@pytest.mark.parametrize(
+    ("sections", "shifted"),
+    [
+        ({}, False),
+        ({"imbalance": {"method": "stratified_batches"}}, False),
+        ({"imbalance": {"method": "post_hoc"}}, True),
+        ({"loss": {"name": "asymmetric_loss"}}, True),
+        ({"loss": {"name": "bce_with_logits", "pos_weight": "balanced"}}, True),
+        ({"sampler": {"name": "class_balanced"}}, True),
+        ({"sampler": {"name": "stratified"}}, False),
+    ],
+)
+def test_scores_are_shifted_by_method_loss_or_sampler(sections: dict[str, Any], shifted: bool) -> None:
+    """Only the method was looked at: a loss set by hand was moved back by the calibration."""
+    assert shifts_scores(config_of("multilabel", **sections)) is shifted
