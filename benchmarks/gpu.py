@@ -77,10 +77,10 @@ class Training:
                 seen, started = 0, time.perf_counter()
             self.optimizer.zero_grad()
             with autocast(self.device, "bf16"):
-                loss = torch.nn.functional.cross_entropy(self.module(batch["image"]), batch["target"])
+                loss = torch.nn.functional.cross_entropy(self.module(batch["input"]), batch["target"])
             loss.backward()
             self.optimizer.step()
-            seen += len(batch["image"])
+            seen += len(batch["input"])
         wait(self.device)
         return seen / (time.perf_counter() - started)
 
@@ -92,7 +92,7 @@ def wait(device: torch.device) -> None:
 
 def synthetic(batch_size: int, size: int, device: torch.device) -> Iterator[Any]:
     images = torch.randn(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    return itertools.repeat({"image": images, "target": torch.randint(0, CLASSES, (batch_size,), device=device)})
+    return itertools.repeat({"input": images, "target": torch.randint(0, CLASSES, (batch_size,), device=device)})
 
 
 def kept(folder: Path, options: argparse.Namespace, spec: InputSpec) -> tuple[Dataset, PixelCache]:
@@ -116,7 +116,7 @@ def end_to_end(folder: Path, options: argparse.Namespace, device: torch.device) 
     for epoch in itertools.count():
         loader.sampler.set_epoch(epoch)
         for batch in loader:
-            moved = {key: batch[key].to(device, non_blocking=True) for key in ("image", "target")}
+            moved = {key: batch[key].to(device, non_blocking=True) for key in ("input", "target")}
             yield turn({**batch, **moved}, epoch=epoch, training=True, device=device)
 
 

@@ -49,7 +49,7 @@ class Batches(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return STEPS
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"image": self.images[index], "target": self.targets[index]}
+        return {"input": self.images[index], "target": self.targets[index]}
 
 
 def parts() -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -90,7 +90,7 @@ def bare(batches: Batches) -> tuple[float, float]:
     watch.start()
     for batch in DataLoader(batches, batch_size=None):
         optimizer.zero_grad()
-        criterion(module(batch["image"]), batch["target"]).backward()
+        criterion(module(batch["input"]), batch["target"]).backward()
         optimizer.step()
         schedule.step()
     watch.stop()
@@ -107,11 +107,11 @@ def timms(batches: Batches) -> tuple[float, float]:
     watch = Stopwatch()
     watch.start()
     for step, batch in enumerate(DataLoader(batches, batch_size=None)):
-        loss = task(batch["image"], batch["target"])["loss"]
+        loss = task(batch["input"], batch["target"])["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        mean.update(loss.detach(), len(batch["image"]))
+        mean.update(loss.detach(), len(batch["input"]))
         schedule.step_update(step + 1, metric=mean.avg)
     watch.stop()
     return watch.times

@@ -39,7 +39,10 @@ class ModelConfig(Part):
     num_classes: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="number of classes; null takes it from the data, a number must agree with the data"
     )
-    in_chans: Literal[1, 3] = Field(3, description="image channels: 3 (colour; gray images are repeated) or 1 (gray)")
+    in_chans: Annotated[Whole, Field(ge=1)] = Field(
+        3,
+        description="image channels: 3 (colour; gray images are repeated) or 1 (gray); of windows always the data's",
+    )
     drop_rate: Real = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     pretrained: Literal["auto"] | StrictBool = Field(
         "auto",
@@ -123,6 +126,11 @@ class DataConfig(Part):
     )
     keep_on_device: Literal["auto"] | StrictBool = Field(
         "auto", description="hold all decoded pictures in the GPU's memory: auto does so where they fit"
+    )
+    normalize: Literal["auto", "channel", "window", "none"] = Field(
+        "auto",
+        description="windows: each channel by its mean and deviation over the training windows (channel), each by "
+        "its own (window), or as measured (none); auto is channel for networks and none for classical models",
     )
     min_samples_per_class: Whole = Field(
         2, ge=1, description="a class with fewer records is reported by the data check"

@@ -22,6 +22,7 @@ from ringlight.config.parts import (
     SchedulerConfig,
     Section,
 )
+from ringlight.config.studies import CrossValidationConfig, TuneConfig
 
 SCHEMA_VERSION: Final = 1
 """The layout this module describes; written into every `config.yaml`."""
@@ -110,7 +111,15 @@ class TrainingConfig(Section):
         15, description="stop after so many epochs without improvement and restore the best weights; null never stops"
     )
     early_stopping_min_delta: Real = Field(0.0, ge=0, description="a smaller gain than this is no improvement")
+    early_stopping_monitor: Word | None = Field(
+        None, description="the validation metric, or loss, that early stopping waits for; null is training.monitor"
+    )
     monitor: Word = Field("macro_f1", description="the validation metric that picks the best epoch, or loss")
+    metrics: tuple[Word, ...] = Field(
+        (),
+        description="further validation metrics of the catalogue: told in the history, and may be monitored",
+    )
+    tensorboard: StrictBool = Field(True, description="write TensorBoard events into the run's logs/")
     gradient_clip_norm: Annotated[Real, Field(gt=0)] | None = Field(
         None, description="largest norm of the gradient; null does not clip"
     )
@@ -231,6 +240,8 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     experiment: ExperimentConfig = ExperimentConfig()
     weights: WeightsConfig = WeightsConfig()
+    cv: CrossValidationConfig = CrossValidationConfig()
+    tune: TuneConfig = TuneConfig()
 
     def replacing(self, values: Mapping[str, object]) -> Self:
         """Return a copy with some keys (`section.key`) set and checked: how automatic choices are written down.
@@ -261,10 +272,12 @@ SECTIONS: dict[str, type[Section] | None] = {
     "evaluation": EvaluationConfig,
     "experiment": ExperimentConfig,
     "weights": WeightsConfig,
+    "cv": CrossValidationConfig,
+    "tune": TuneConfig,
 }
 """Every section with its fields."""
 
-LATER: Final = ("head", "sampler", "imbalance")
+LATER: Final = ("head", "sampler", "imbalance", "cv", "tune")
 """Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""
 
 PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}

@@ -90,7 +90,7 @@ class ImageDataset(TorchDataset[Batch]):
         _, row, copy = key
         image = self._pixels(key)
         ready = torch.from_numpy(image) if self.raw else to_tensor(image, self.spec)
-        return Batch(image=ready, target=self._targets[row], index=row, copy=copy)
+        return Batch(input=ready, target=self._targets[row], index=row, copy=copy)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | RinglightError:
         """Return a batch, or the error that stopped it: torch cannot carry ours out of a worker."""
@@ -100,12 +100,12 @@ class ImageDataset(TorchDataset[Batch]):
                 pictures = self.cache.batch(rows)
                 images = torch.from_numpy(pictures) if self.raw else to_tensors(pictures, self.spec)
             else:
-                images = self._stack([self[key]["image"] for key in keys], rows)
+                images = self._stack([self[key]["input"] for key in keys], rows)
         except RinglightError as error:
             return error
         index = torch.tensor(rows)
         copies = torch.tensor([copy for _, _, copy in keys])
-        return Batch(image=images, target=self._targets[index], index=index, copy=copies)
+        return Batch(input=images, target=self._targets[index], index=index, copy=copies)
 
     def _pixels(self, key: Key) -> Pixels:
         """Return a picture as it goes to the normalisation."""
@@ -277,7 +277,7 @@ def make_loader(
         sampler: which records an epoch shows, and in which order.
         cache: decoded pictures of this data set or of one that it is a part of; they are found by content.
         prefetch_factor: batches each worker is ahead; None takes torch's 2. Without workers it has no meaning.
-        raw: yield `image` as uint8 (B, H, W, C), to be normalised on the device
+        raw: yield `input` as uint8 (B, H, W, C), to be normalised on the device
             (:func:`~ringlight.data.preprocess.normalise`), instead of float32 (B, C, H, W).
 
     Raises:

@@ -45,7 +45,7 @@ class InputSpec:
         InputSpec(in_chans=1, image_size=(128, 128), resize_mode='resize', mean=(0.5,), std=(0.5,))
     """
 
-    in_chans: Literal[1, 3]
+    in_chans: int
     image_size: tuple[int, int] | int | None = None
     resize_mode: Literal["resize", "letterbox"] = "resize"
     mean: tuple[float, ...] = (0.5,)

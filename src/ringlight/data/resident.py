@@ -81,7 +81,7 @@ class ResidentLoader:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             part = slice(start, start + self.batch_size)
             yield Batch(
-                image=self._pictures.index_select(0, places[part]),
+                input=self._pictures.index_select(0, places[part]),
                 target=self._targets.index_select(0, known[part]),
                 index=rows[part],
                 copy=copies[part],

@@ -47,14 +47,14 @@ class DeviceInput:
         """Return the batch as the model takes it."""
         from ringlight.data.preprocess import normalise
 
-        images = batch["image"]
+        images = batch["input"]
         if images.dtype != torch.uint8:
             return batch
         if training and self.augmenter is not None:
             rows = batch["index"].cpu()
             heavy = None if self.heavy_rows is None else self.heavy_rows[rows].to(device)
             images = self.augmenter(images, epoch=epoch, record_ids=self._drawn(batch, rows), heavy=heavy)
-        return cast(Batch, {**batch, "image": normalise(images, self.spec, device)})
+        return cast(Batch, {**batch, "input": normalise(images, self.spec, device)})
 
     def _drawn(self, batch: Mapping[str, Any], rows: Tensor) -> list[str]:
         """Return what each picture's augmentation is drawn from: a record's further copies differ from its first."""

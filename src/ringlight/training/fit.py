@@ -11,9 +11,8 @@ from typing import Any
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import DIVIDED, determinism, environment
-from ringlight.training.frozen import FrozenLearner
 from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
-from ringlight.training.learner import DeepLearner
+from ringlight.training.learners import learner_of
 from ringlight.training.pages import epoch_pictures, write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
@@ -37,8 +36,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     tracker.log_params(hyper_parameters(plan.config))
     with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
         where = environment(plan.device, plan.config.training.precision)
-        kind = FrozenLearner if plan.config.training.mode == "frozen" else DeepLearner
-        learner = kind.from_plan(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
+        learner = learner_of(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
         val = plan.part("val") if len(plan.split.val) else None
         history = learner.fit(plan.part("train"), val, tracker=tracker, control=control, resume=resume)
         if learner.is_divided:

@@ -256,7 +256,7 @@ class DeepLearner:
         module = self.module.to(self.device.device).eval()
         score = partial(forward, module, device=self.device.device)
         with quiet_libraries(), torch.inference_mode():
-            parts = [averaged(score, batch["image"], tta, self.task) for batch in self.feeder.loader(data)]
+            parts = [averaged(score, batch["input"], tta, self.task) for batch in self.feeder.loader(data)]
         return Prediction(data.ids, np.concatenate(parts), self.classes, self.task, data.targets())
 
     def bundle(self, metrics: dict[str, Any], rules: Rules | None = None) -> Bundle:

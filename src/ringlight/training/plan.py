@@ -97,6 +97,17 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What does not depend on the split: the checked data, the device; `config` is not resolved yet."""
+
+    config: Config
+    inspection: Inspection
+    device: DeviceChoice
+    notes: tuple[str, ...]
+    cache: Path
+
+
 def make_plan(config: Config, cache: Path) -> Plan:
     """Build every part of a run.
 
@@ -108,6 +119,19 @@ def make_plan(config: Config, cache: Path) -> Plan:
         DataError: data that cannot be trained on.
         ModelError: a model without one linear classifier, where that is fitted by itself.
         SplitError: the records cannot be split as asked.
+    """
+    prepared = prepare(config, cache)
+    dataset, split = split_as_configured(prepared.config, prepared.inspection.dataset, cache)
+    return plan_on(prepared, dataset, split)
+
+
+def prepare(config: Config, cache: Path) -> Prepared:
+    """Read and check the configured data, once for any number of splits (folds, trials).
+
+    Raises:
+        ConfigError: a choice that cannot be met.
+        Problems: files or labels that cannot be used, a line each.
+        DataError: data that cannot be trained on.
     """
     device = choose_device(config.training.device)
     choose_precision(config.training.precision, device)
@@ -121,8 +145,18 @@ def make_plan(config: Config, cache: Path) -> Plan:
     notes = data_notes(inspection)
     _trainable(inspection, config)
     _judgeable(inspection.dataset, config)
-    dataset, split = split_as_configured(config, inspection.dataset, cache)
-    notes += split.warnings
+    return Prepared(config=config, inspection=inspection, device=device, notes=notes, cache=cache)
+
+
+def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
+    """Build every part of a run on a given split of prepared data; `dataset` has its groups filled in.
+
+    Raises:
+        ConfigError: a choice that cannot be met.
+        ModelError: a model without one linear classifier, where that is fitted by itself.
+    """
+    config, inspection, device, cache = prepared.config, prepared.inspection, prepared.device, prepared.cache
+    notes = (*prepared.notes, *split.warnings)
     if len(split.val):
         monitor_mode(config.training.monitor, dataset.classes, dataset.task)
     elif config.training.early_stopping_patience is not None:

@@ -129,7 +129,7 @@ class ClassificationTask(LightningModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move pictures and targets; rows and copies stay, as they are read on the CPU: a step would wait for them."""
-        moved = {key: batch[key] for key in ("image", "target")}
+        moved = {key: batch[key] for key in ("input", "target")}
         return {**batch, **super().transfer_batch_to_device(moved, device, dataloader_idx)}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002 - Lightning passes it
@@ -148,9 +148,9 @@ class ClassificationTask(LightningModule):
         computed: list[Tensor] = []
 
         def attempt() -> None:
-            computed.append(self._loss_of(batch["image"], batch["target"]))
+            computed.append(self._loss_of(batch["input"], batch["target"]))
 
-        if self._memory.chunks(len(batch["image"])) == 1 and (reason := out_of_memory(attempt)) is not None:
+        if self._memory.chunks(len(batch["input"])) == 1 and (reason := out_of_memory(attempt)) is not None:
             self._lower(reason)
         if computed:
             self._loss = computed[0]
@@ -182,7 +182,7 @@ class ClassificationTask(LightningModule):
             else:
                 held.put_back()
                 self._lower(reason)
-        size = 0 if batch is None else len(batch["image"])
+        size = 0 if batch is None else len(batch["input"])
         self._loss_sum = done[0] * size if self._loss_sum is None else self._loss_sum + done[0] * size
         self._images += size
         self._batch = None
@@ -199,7 +199,7 @@ class ClassificationTask(LightningModule):
     def _chunked(self, scale: Tensor) -> Tensor:
         if self._batch is None:
             raise RuntimeError("backward was called without a training step")
-        images, targets = self._batch["image"], self._batch["target"]
+        images, targets = self._batch["input"], self._batch["target"]
         loss = backward_in_chunks(
             self._loss_of,
             images,
@@ -214,7 +214,7 @@ class ClassificationTask(LightningModule):
 
     def _lower(self, reason: str) -> None:
         if self._batch is not None:
-            self._memory.lower(len(self._batch["image"]), epoch=self.current_epoch, step=self._step, reason=reason)
+            self._memory.lower(len(self._batch["input"]), epoch=self.current_epoch, step=self._step, reason=reason)
 
     @property
     def step_downs(self) -> list[dict[str, int]]:
@@ -239,7 +239,7 @@ class ClassificationTask(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect raw scores and truth."""
-        images = batch["image"]
+        images = batch["input"]
         logits = forward_in_chunks(self.module, images, self._scoring, epoch=self.current_epoch, step=batch_idx)
         self._scores.append((logits.float(), batch["target"]))
 

@@ -50,7 +50,7 @@ def test_aliases_lead_to_typed_keys_and_hide_none():
         ("data", "image_size", [64, 64, 3]),
         ("data", "num_workers", -1),
         ("data", "task", "detection"),
-        ("model", "in_chans", 4),
+        ("model", "in_chans", 0),
         ("model", "drop_rate", 1.0),
         ("model", "pretrained", "yes"),
         ("experiment", "seed", -1),

@@ -55,7 +55,7 @@ def same(first: list[Any], second: list[Any]) -> bool:
     return len(first) == len(second) and all(
         torch.equal(one[key], other[key])
         for one, other in zip(first, second, strict=True)
-        for key in ("image", "target", "index", "copy")
+        for key in ("input", "target", "index", "copy")
     )
 
 
@@ -66,7 +66,7 @@ def test_batch_holds_prepared_images_targets_and_rows(dataset: Dataset) -> None:
     assert torch.cat([batch["index"] for batch in found]).tolist() == list(range(10))
     assert found[0]["target"].dtype == torch.float32
     np.testing.assert_array_equal(torch.cat([batch["target"] for batch in found]), dataset.label_matrix())
-    for row, image in enumerate(torch.cat([batch["image"] for batch in found])):
+    for row, image in enumerate(torch.cat([batch["input"] for batch in found])):
         assert torch.equal(image, prepare(str(dataset[row].uri), SPEC))
 
 
@@ -188,10 +188,10 @@ def test_augmenter_gets_the_record_id_not_the_row(dataset: Dataset) -> None:
     turned = dataset.take(list(reversed(range(10))))
     one, other = (ImageDataset(part, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7)) for part in (dataset, turned))
     for epoch, row in itertools.product((0, 1), range(10)):
-        assert torch.equal(one[(epoch, row, 0)]["image"], other[(epoch, 9 - row, 0)]["image"])
+        assert torch.equal(one[(epoch, row, 0)]["input"], other[(epoch, 9 - row, 0)]["input"])
 
 
 def test_dataset_is_picklable_for_workers_that_are_spawned(dataset: Dataset) -> None:
     images = ImageDataset(dataset, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7))
     copy = pickle.loads(pickle.dumps(images))
-    assert torch.equal(copy[(0, 1, 0)]["image"], images[(0, 1, 0)]["image"])
+    assert torch.equal(copy[(0, 1, 0)]["input"], images[(0, 1, 0)]["input"])

@@ -54,7 +54,7 @@ def batches(dataset: Dataset, **options: Any) -> list[Any]:
 def assert_same(found: list[Any], expected: list[Any]) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        for name in ("image", "target", "index", "copy"):
+        for name in ("input", "target", "index", "copy"):
             assert one[name].dtype == other[name].dtype
             assert one[name].stride() == other[name].stride()  # memory in another order would round sums otherwise
             assert torch.equal(one[name], other[name])
@@ -84,9 +84,9 @@ def test_a_raw_batch_is_what_the_device_has_to_normalise(
     augmenter = None if augmentation is None else Augmenter(augmentation, seed=7)
     raw = batches(dataset, augmenter=augmenter, raw=True, cache=cache if cached else None)
     for found, expected in zip(raw, batches(dataset, augmenter=augmenter), strict=True):
-        assert found["image"].dtype == torch.uint8
-        assert found["image"].shape[1:] == (12, 10, 3)
-        assert torch.equal(normalise(found["image"], SPEC, "cpu"), expected["image"])
+        assert found["input"].dtype == torch.uint8
+        assert found["input"].shape[1:] == (12, 10, 3)
+        assert torch.equal(normalise(found["input"], SPEC, "cpu"), expected["input"])
 
 
 def test_a_part_of_the_data_uses_the_cache_of_the_whole(dataset: Dataset, cache: PixelCache) -> None:
@@ -155,7 +155,7 @@ def test_copies_of_a_record_have_names_of_their_own(dataset: Dataset) -> None:
     assert batch["index"].tolist() == [1, 1, 1]
     assert batch["copy"].tolist() == [0, 1, 2]
     assert batch["copy"].dtype == torch.int64
-    assert not any(torch.equal(one, other) for one, other in itertools.combinations(batch["image"], 2))
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(batch["input"], 2))
 
 
 def test_records_of_a_class_with_a_factor_take_the_heavy_pipeline(dataset: Dataset) -> None:
@@ -165,7 +165,7 @@ def test_records_of_a_class_with_a_factor_take_the_heavy_pipeline(dataset: Datas
     (plain,) = make_loader(dataset, SPEC, batch_size=10, seed=0)
     heavy = [asked["heavy"] for asked in augmenter.asked]
     assert heavy == [index % 3 == 0 for index in range(10)]
-    for turned, found, expected in zip(heavy, batch["image"], plain["image"], strict=True):
+    for turned, found, expected in zip(heavy, batch["input"], plain["input"], strict=True):
         assert torch.equal(found, expected.flip(1) if turned else expected)
 
 

@@ -68,7 +68,7 @@ def assert_same(found: Any, expected: Any) -> None:
     assert len(found) == len(expected) == len(pairs)
     for one, other in pairs:
         assert one.keys() == other.keys()
-        for name in ("image", "target", "index", "copy"):
+        for name in ("input", "target", "index", "copy"):
             assert one[name].dtype == other[name].dtype
             assert torch.equal(one[name], other[name]), name
 
@@ -120,10 +120,10 @@ def test_pictures_are_read_in_blocks(dataset: Dataset, cache: PixelCache, monkey
 
 def test_a_batch_may_be_changed_without_changing_the_next_epoch(dataset: Dataset, cache: PixelCache) -> None:
     loader = made(dataset, cache)
-    before = [batch["image"].clone() for batch in loader]
+    before = [batch["input"].clone() for batch in loader]
     for batch in loader:
-        batch["image"].zero_()
-    assert all(torch.equal(batch["image"], old) for batch, old in zip(loader, before, strict=True))
+        batch["input"].zero_()
+    assert all(torch.equal(batch["input"], old) for batch, old in zip(loader, before, strict=True))
 
 
 def test_lightning_finds_its_sampler_and_tells_it_every_epoch(dataset: Dataset, cache: PixelCache) -> None:

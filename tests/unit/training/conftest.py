@@ -49,7 +49,7 @@ class Rows(list[dict[str, Tensor]]):
 def rows(images: Sequence[float], targets: Sequence[Any], kind: torch.dtype = torch.int64) -> Rows:
     """Return one-pixel pictures with targets."""
     return Rows(
-        {"image": torch.full((1, 1, 1), float(image)), "target": torch.tensor(target, dtype=kind)}
+        {"input": torch.full((1, 1, 1), float(image)), "target": torch.tensor(target, dtype=kind)}
         for image, target in zip(images, targets, strict=True)
     )
 

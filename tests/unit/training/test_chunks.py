@@ -71,7 +71,7 @@ class Small(nn.Module):
 def rows(count: int = 20) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(count, 1, 2, 2, generator=generator)
-    return [{"image": image, "target": torch.tensor(at % 3)} for at, image in enumerate(images)]
+    return [{"input": image, "target": torch.tensor(at % 3)} for at, image in enumerate(images)]
 
 
 def task_of(
@@ -115,9 +115,9 @@ def test_a_training_without_faults_is_to_the_bit_that_of_a_bare_loop() -> None:
     for epoch in range(2):
         optimizer.zero_grad()
         for at, batch in enumerate(DataLoader(rows(), batch_size=BATCH)):
-            loss = nn.functional.cross_entropy(theirs(batch["image"]), batch["target"])
+            loss = nn.functional.cross_entropy(theirs(batch["input"]), batch["target"])
             (loss / 2).backward()
-            total += float(loss.detach()) * len(batch["image"]) if epoch == 1 else 0.0
+            total += float(loss.detach()) * len(batch["input"]) if epoch == 1 else 0.0
             if at in (1, 2):
                 optimizer.step()
                 optimizer.zero_grad()

@@ -28,13 +28,13 @@ class Recorder:
 
 
 def batch_of(**more: Tensor) -> Any:
-    return {"image": IMAGES, "target": torch.zeros(3), "index": torch.tensor([2, 0, 2]), **more}
+    return {"input": IMAGES, "target": torch.zeros(3), "index": torch.tensor([2, 0, 2]), **more}
 
 
 def test_bytes_become_what_the_cpu_would_have_made_of_them() -> None:
     made = DeviceInput(SPEC)(batch_of(), epoch=0, training=False, device=torch.device("cpu"))
     expected = torch.stack([to_tensor(image.numpy(), SPEC) for image in IMAGES])
-    assert torch.equal(made["image"], expected)
+    assert torch.equal(made["input"], expected)
 
 
 def test_only_training_batches_are_augmented_each_copy_of_a_record_differently() -> None:
@@ -45,9 +45,9 @@ def test_only_training_batches_are_augmented_each_copy_of_a_record_differently()
     batch = batch_of(copy=torch.tensor([0, 0, 5]))
     made = turn(batch, epoch=4, training=True, device=torch.device("cpu"))
     assert recorder.given == [(4, ["c", "a", "c#5"], [True, False, True])]
-    assert torch.equal(made["image"][0], to_tensor((IMAGES[0] + 1).numpy(), SPEC))
+    assert torch.equal(made["input"][0], to_tensor((IMAGES[0] + 1).numpy(), SPEC))
 
 
 def test_a_batch_that_is_input_already_passes() -> None:
-    batch = {"image": torch.rand(2, 3, 4, 5), "target": torch.zeros(2), "index": torch.arange(2)}
+    batch = {"input": torch.rand(2, 3, 4, 5), "target": torch.zeros(2), "index": torch.arange(2)}
     assert DeviceInput(SPEC)(batch, epoch=0, training=True, device=torch.device("cpu")) is batch  # type: ignore[arg-type]

@@ -51,9 +51,9 @@ def test_without_augmentation_kept_bytes_are_normalised_on_the_device(plan_of: P
     expected = {
         int(index): image
         for known in plain.loader(train)
-        for index, image in zip(known["index"], known["image"], strict=True)
+        for index, image in zip(known["index"], known["input"], strict=True)
     }
-    for index, image in zip(batch["index"], batch["image"], strict=True):
+    for index, image in zip(batch["index"], batch["input"], strict=True):
         assert torch.equal(image, expected[int(index)])
 
 
@@ -77,7 +77,7 @@ def test_pictures_that_cannot_stay_on_the_device_are_one_line(
         loader = feeder.train_loader(plan.part("train"), None)
     assert caplog.messages == [f"data.keep_on_device: {reason}; batches go to the device one by one"]
     assert isinstance(loader, ImageLoader)
-    assert next(iter(loader))["image"].dtype == torch.uint8  # the task turns bytes into input all the same
+    assert next(iter(loader))["input"].dtype == torch.uint8  # the task turns bytes into input all the same
 
 
 def test_a_second_fit_on_other_records_lets_go_of_the_first_ones(plan_of: PlanOf) -> None:
@@ -99,7 +99,7 @@ def test_records_the_cache_does_not_hold_are_read_from_their_files(
     path = make_image(tmp_path / "other.png", seed=123)
     other = other.with_column("uri", [str(path)]).with_column("content", ["00" * 32])
     (batch,) = feeder.loader(other)
-    assert batch["image"].shape == (1, 3, 32, 32)
+    assert batch["input"].shape == (1, 3, 32, 32)
 
 
 def test_the_building_of_a_cache_can_be_watched_and_stopped(plan_of: PlanOf, tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""Which learner a plan asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ringlight.training.frozen import FrozenLearner
+from ringlight.training.learner import DeepLearner
+from ringlight.training.plan import Plan
+from ringlight.types import History, Prediction
+
+
+def learner_of(plan: Plan, folder: Path, on_epoch: Callable[[History, Prediction | None], None]) -> DeepLearner:
+    """Return the learner of a plan.
+
+    Args:
+        plan: the checked parts.
+        folder: of its checkpoints.
+        on_epoch: called after every epoch with the history and the scores of the validation part.
+    """
+    kind = FrozenLearner if plan.config.training.mode == "frozen" else DeepLearner
+    return kind.from_plan(plan, folder, on_epoch)
