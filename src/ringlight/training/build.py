@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from ringlight.types import Dataset
 if TYPE_CHECKING:
     from torch import nn
 
+    from ringlight.data.signal_augment import SignalAugmenter
+    from ringlight.data.specs import Spec
     from ringlight.models import WeightsChoice
 
 GIB = 2**30
@@ -39,11 +42,11 @@ class Built:
     """What :func:`build_parts` made; `config` has every automatic choice written out."""
 
     config: Config
-    spec: InputSpec
+    spec: Spec
     module: nn.Module
     weights: WeightsChoice
     criterion: nn.Module
-    augmenter: Augmenter | None
+    augmenter: Augmenter | SignalAugmenter | None
     sampler: EpochSampler
     seen: Seen
     choice: Choice | None
@@ -102,7 +105,9 @@ def build_parts(
     seen = seen_by(sampler, train)
     criterion = criterion_of(config, train.task, seen)
     config, told = _speed(config, built.module, criterion, size, len(sampler), train.task, device)
-    resolved = _resolve(config, inspection.dataset, device, size, built.weights.source != "random", criterion)
+    found = _data_path(config, inspection.dataset, device, size)
+    found |= {"model.pretrained": built.weights.source != "random"}
+    resolved = resolve(config, inspection.dataset, device, criterion, found)
     return Built(
         config=resolved, spec=spec, module=built.module, weights=built.weights, criterion=criterion,
         augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
@@ -194,10 +199,13 @@ def _speed(
     return config.replacing({f"training.{key}": value for key, value in values.items()}), told
 
 
-def _resolve(
-    config: Config, dataset: Dataset, device: DeviceChoice, size: tuple[int, int], pretrained: bool, criterion: Any
+def resolve(
+    config: Config, dataset: Dataset, device: DeviceChoice, criterion: Any, found: Mapping[str, object]
 ) -> Config:
-    """Write every automatic choice into the configuration, so that it runs again as it ran."""
+    """Write every automatic choice into the configuration, so that it runs again as it ran.
+
+    `found` are the choices that only images, or only windows, ask for.
+    """
     from ringlight.losses import LOSSES
     from ringlight.training.rules import resolved_rules
 
@@ -210,10 +218,9 @@ def _resolve(
         "split.groups": _groups(config, dataset),
         "split.file": _absolute(config.split.file),
         "weights.folder": _absolute(config.weights.folder),
-        **_data_path(config, dataset, device, size),
+        **found,
         **resolved_rules(config.evaluation, dataset.classes, dataset.task, shifted=shifts_scores(config)),
         "model.num_classes": len(dataset.classes),
-        "model.pretrained": pretrained,
     }
     # A word (dynamic, balanced) is a choice left to the engine; numbers stay as the user wrote them. The seeds'
     # first_batch stays a word, too: what it finds depends on the first batch, not on the data set.

@@ -9,7 +9,7 @@ from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.cache import PixelCache, open_cache
 from ringlight.data.cache_build import Progress
-from ringlight.data.loader import ImageLoader, make_loader
+from ringlight.data.loader import make_loader
 from ringlight.data.preprocess import InputSpec, read_image
 from ringlight.data.resident import ResidentLoader, resident_loader
 from ringlight.data.sampling import EpochSampler
@@ -18,6 +18,8 @@ from ringlight.training.device_input import DeviceInput
 from ringlight.types import Dataset
 
 if TYPE_CHECKING:
+    from ringlight.data.signal_augment import SignalAugmenter
+    from ringlight.data.specs import Spec
     from ringlight.training.plan import Plan
 
 JUDGED_BATCH = 8
@@ -37,12 +39,12 @@ class Feeder:
 
     def __init__(
         self,
-        spec: InputSpec,
+        spec: Spec,
         device: DeviceChoice,
         *,
         config: Config | None = None,
         batch_size: int | None = None,
-        augmenter: Augmenter | None = None,
+        augmenter: Augmenter | SignalAugmenter | None = None,
     ) -> None:
         self.spec = spec
         self.device = device
@@ -71,7 +73,14 @@ class Feeder:
     @property
     def raw(self) -> bool:
         """Whether batches travel as bytes, a quarter of the way to a GPU, and become input there."""
+        if self.is_windows:
+            return False
         return self.device.kind == "cuda" or self.augments_on_device or self.keeps_on_device
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether records are windows of a signal, which lie in memory-mapped files and need no decoding."""
+        return not isinstance(self.spec, InputSpec)
 
     def open_cache(self, plan: Plan, progress: Progress | None = None) -> None:
         """Decode the images of the plan's whole data set once, where that was chosen.
@@ -79,7 +88,7 @@ class Feeder:
         `progress` is told (done, total) meanwhile; what it raises stops it.
         """
         data = plan.config.data
-        if data.cache == "disk":
+        if data.cache == "disk" and isinstance(self.spec, InputSpec):
             folder = plan.cache / "pixels"
             self._pixels = open_cache(
                 plan.dataset, self.spec, folder, budget_gib=data.cache_budget_gib, progress=progress
@@ -142,12 +151,20 @@ class Feeder:
         """Return a loader of the model's input, in order."""
         return self._loader(data)
 
-    def _loader(self, data: Dataset, **chosen: Any) -> ImageLoader:
+    def _loader(self, data: Dataset, **chosen: Any) -> Any:
         workers, ahead = 0, None
         if self.config is not None:
             settings = self.config.data
             workers = int(settings.num_workers) if settings.num_workers != "auto" else 0
             ahead = None if settings.prefetch_factor == "auto" else int(settings.prefetch_factor)
+        if not isinstance(self.spec, InputSpec):
+            from ringlight.data.window_loader import make_window_loader
+
+            chosen.pop("raw", None)
+            return make_window_loader(
+                data, self.spec, batch_size=self.batch_size, seed=self.seed, num_workers=workers,
+                pin_memory=self.device.kind == "cuda", **chosen,
+            )  # fmt: skip
         return make_loader(
             data,
             self.spec,
@@ -165,7 +182,7 @@ class Feeder:
 
     def device_input(self, train: Dataset) -> DeviceInput | None:
         """Return what makes input of bytes on the device; None where the loader does so."""
-        if not self.raw or self.config is None:
+        if not self.raw or self.config is None or not isinstance(self.spec, InputSpec):
             return None
         if not self.augments_on_device or self.augmenter is None:
             return DeviceInput(self.spec)
@@ -178,8 +195,13 @@ class Feeder:
             heavy_rows=self.augmenter.heavy_rows(train).tolist(),
         )
 
-    def size_of(self, data: Dataset) -> tuple[int, int]:
-        """Return the height and width the model will see: the configured ones, else those of the first image."""
+    def size_of(self, data: Dataset) -> tuple[int, ...]:
+        """Return the height and width the model will see: the configured ones, else those of the first image.
+
+        Of windows it is their length.
+        """
+        if not isinstance(self.spec, InputSpec):
+            return (self.spec.length,)
         if self.spec.size is not None:
             return self.spec.size
         height, width = read_image(Path(str(data.uris[0])), in_chans=self.spec.in_chans).shape[:2]

@@ -129,7 +129,9 @@ def probe_of(plan: Plan) -> LeakProbe | None:
         return None
     settings = plan.config.evaluation
     LOGGER.info("measuring what a random split would pretend (split.leak_probe=false leaves it out)")
-    embedder = best_embedder(plan.config.weights.folder, plan.device.device)
+    embedder = None
+    if plan.dataset.signals is None:
+        embedder = best_embedder(plan.config.weights.folder, plan.device.device)
     return measure_leak(
         plan.dataset, embedder=embedder, cache=plan.cache, seed=plan.config.experiment.seed,
         num_resamples=settings.num_resamples, confidence=settings.confidence,

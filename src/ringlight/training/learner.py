@@ -12,7 +12,6 @@ import numpy as np
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.loader import translating_lost_workers
-from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, RunError
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
@@ -26,6 +25,8 @@ from ringlight.types import Dataset, History, Prediction, RunControl, Task, Trac
 if TYPE_CHECKING:
     from torch import nn
 
+    from ringlight.data.signal_augment import SignalAugmenter
+    from ringlight.data.specs import Spec
     from ringlight.training.frozen import Frozen
     from ringlight.training.plan import Plan
     from ringlight.training.rules import Rules
@@ -49,12 +50,12 @@ class DeepLearner:
         self,
         module: nn.Module,
         *,
-        spec: InputSpec,
+        spec: Spec,
         classes: tuple[str, ...],
         task: Task,
         config: Config | None = None,
         criterion: nn.Module | None = None,
-        augmenter: Augmenter | None = None,
+        augmenter: Augmenter | SignalAugmenter | None = None,
         device: DeviceChoice | None = None,
         folder: Path | None = None,
         on_epoch: Callable[[History, Prediction | None], None] | None = None,
@@ -171,14 +172,15 @@ class DeepLearner:
             )  # fmt: skip
         return Frozen.of_plan(self._plan)
 
-    def _images_at_once(self, config: Config, shape: tuple[int, int, int, int]) -> int | None:
+    def _images_at_once(self, config: Config, shape: tuple[int, ...]) -> int | None:
         """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
-        if self.device.kind == "cuda":
+        if self.device.kind == "cuda" or self.feeder.is_windows:
             return None
         from ringlight.training.memory import images_at_once
 
         limit = images_at_once(
-            self.module, shape[2:], batch_size=shape[0], in_chans=shape[1], precision=config.training.precision
+            self.module, (shape[2], shape[3]), batch_size=shape[0], in_chans=shape[1],
+            precision=config.training.precision,
         )
         if limit is not None:
             self.is_divided = True
@@ -188,15 +190,14 @@ class DeepLearner:
             )
         return limit
 
-    def _lay_out(self, config: Config, train: Dataset) -> tuple[int, int, int, int]:
+    def _lay_out(self, config: Config, train: Dataset) -> tuple[int, ...]:
         """Move the model to the device in the chosen layout, compiled if that was chosen; return a batch's shape."""
         from ringlight.training.speed import SpeedChoice, apply_speed
 
         training = config.training
         layout = "contiguous" if training.memory_format == "auto" else training.memory_format
         choice = SpeedChoice(training.precision, layout, training.compile is True, 1.0, (), "")
-        height, width = self.feeder.size_of(train)
-        shape = (int(config.data.batch_size), self.spec.in_chans, height, width)
+        shape = (int(config.data.batch_size), self.spec.in_chans, *self.feeder.size_of(train))
         apply_speed(self.module, choice, shape, self.device)
         return shape
 

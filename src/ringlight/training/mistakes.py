@@ -15,7 +15,7 @@ import numpy as np
 
 from ringlight.data.preprocess import read_image
 from ringlight.training.rules import Ruling, truth_matrix
-from ringlight.types import Dataset
+from ringlight.types import Dataset, Signals
 
 LONGEST_SIDE = 960
 """Pixels of a picture in the report: enough to see a defect on a strip, and a page of a dozen stays some megabytes."""
@@ -79,7 +79,9 @@ def mistake_rows(mistakes: list[Mistake], decided: Ruling, data: Dataset) -> lis
 
 
 def mistake_pictures(mistakes: list[Mistake], data: Dataset, *, in_chans: int) -> Mapping[str, bytes]:
-    """Return the mistakes' images as PNG, by the names of :func:`mistake_rows`, at most :data:`LONGEST_SIDE` long."""
+    """Return the mistakes as PNG, by the names of :func:`mistake_rows`: images at most :data:`LONGEST_SIDE` long."""
+    if data.signals is not None:
+        return _window_pictures(mistakes, data, data.signals)
     from PIL import Image
 
     pictures = {}
@@ -91,3 +93,15 @@ def mistake_pictures(mistakes: list[Mistake], data: Dataset, *, in_chans: int) -
         image.save(stream, "PNG", optimize=True)
         pictures[f"mistake-{number:02d}"] = stream.getvalue()
     return pictures
+
+
+def _window_pictures(mistakes: list[Mistake], data: Dataset, signals: Signals) -> Mapping[str, bytes]:
+    """Return plots of the mistaken windows, a panel a channel."""
+    from ringlight.data.window_store import WindowReader
+    from ringlight.evaluation.plots_signals import signal_png
+
+    windows = WindowReader.of(data).read([mistake.row for mistake in mistakes]) if mistakes else []
+    return {
+        f"mistake-{number:02d}": signal_png(window, signals.channels, signals.sampling_rate, title=mistake.why)
+        for number, (mistake, window) in enumerate(zip(mistakes, windows, strict=True), 1)
+    }

@@ -11,6 +11,7 @@ import numpy as np
 
 from ringlight.data.duplicates import duplicate_sheet
 from ringlight.data.preprocess import fit_size, read_image
+from ringlight.errors import DataError
 from ringlight.evaluation.metrics import classification_metrics
 from ringlight.evaluation.plots import confusion_figure, sample_figure
 from ringlight.evaluation.plots_results import result_figures
@@ -18,7 +19,7 @@ from ringlight.evaluation.report import run_report
 from ringlight.files import whole_file, write_json, write_text
 from ringlight.training.rules import truth_of
 from ringlight.training.splitting import duplicate_search
-from ringlight.types import Prediction, Tracker
+from ringlight.types import Dataset, Prediction, Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def write_sheet(plan: Plan, folder: Path) -> None:
 
     The search was made for the split and is remembered, or quick.
     """
-    if plan.config.split.groups != "duplicates":
+    if plan.config.split.groups != "duplicates" or plan.given.signals is not None:
         return
     found = duplicate_search(plan.config, plan.cache)(plan.given)
     if found.links:
@@ -90,10 +91,23 @@ def epoch_pictures(plan: Plan, validation: Prediction) -> dict[str, Figure]:
         truth_of(validation), validation.probabilities, validation.classes, validation.task, threshold=THRESHOLD
     )
     figures = {"confusion": confusion_figure(metrics)}
-    if len(rows):
+    if len(rows) and data.signals is not None:
+        figures["samples"] = _worst_window(data, rows[0], _caption(validation, rows[0]))
+    elif len(rows):
         images = [fit_size(read_image(str(data[row].uri), in_chans=plan.spec.in_chans), plan.spec) for row in rows]
         figures["samples"] = sample_figure(images, [_caption(validation, row) for row in rows])
     return figures
+
+
+def _worst_window(data: Dataset, row: int, caption: str) -> Figure:
+    from ringlight.data.window_store import WindowReader
+    from ringlight.evaluation.plots_signals import signal_figure
+
+    signals = data.signals
+    if signals is None:
+        raise DataError("windows", got="images", where=data.name, fix="draw them with sample_figure")
+    (window,) = WindowReader.of(data).read([row])
+    return signal_figure(window, signals.channels, signals.sampling_rate, title=caption)
 
 
 def _most_wrong(prediction: Prediction, count: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from ringlight.config.schema import Config
 from ringlight.data import SOURCES
 from ringlight.data.augment import Augmenter, augmentation_problems
 from ringlight.data.checks import Inspection
-from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import SAMPLERS, EpochSampler
 from ringlight.errors import ConfigError, DataError, Problems
 from ringlight.evaluation.metrics import monitor_mode
@@ -28,6 +27,8 @@ from ringlight.types import Dataset, Split
 if TYPE_CHECKING:
     from torch import nn
 
+    from ringlight.data.signal_augment import SignalAugmenter
+    from ringlight.data.specs import Spec
     from ringlight.models import WeightsChoice
 
 
@@ -45,11 +46,11 @@ class Plan:
     given: Dataset
     dataset: Dataset
     split: Split
-    spec: InputSpec
+    spec: Spec
     module: nn.Module
     weights: WeightsChoice
     criterion: nn.Module
-    augmenter: Augmenter | None
+    augmenter: Augmenter | SignalAugmenter | None
     sampler: EpochSampler
     seen: Seen
     device: DeviceChoice
@@ -162,7 +163,8 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
     elif config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
-        built = build_parts(config, inspection, dataset, dataset.take(split.train), device, cache)
+        build = build_parts if dataset.signals is None else _window_builder()
+        built = build(config, inspection, dataset, dataset.take(split.train), device, cache)
     _fitted_later(built)
     return Plan(
         config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,
@@ -170,6 +172,12 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
         sampler=built.sampler, seen=built.seen, device=device, notes=(*notes, *built.notes), cache=cache,
         choice=built.choice,
     )  # fmt: skip
+
+
+def _window_builder() -> Callable[..., Built]:
+    from ringlight.training.build_windows import build_window_parts
+
+    return build_window_parts
 
 
 def _fitted_later(built: Built) -> None:
@@ -206,6 +214,7 @@ def _trainable(inspection: Inspection, config: Config) -> None:
             where="model.num_classes",
             fix="leave it out (null) to take it from the data",
         )
+    _suits(dataset, config)
     if config.data.image_size is None and len(sizes) > 1:
         listed = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
         raise DataError(
@@ -214,6 +223,24 @@ def _trainable(inspection: Inspection, config: Config) -> None:
             where=dataset.name,
             fix="set data.image_size=224 (or [height,width]) and, to keep proportions, data.resize_mode=letterbox",
         )
+
+
+def _suits(dataset: Dataset, config: Config) -> None:
+    """Refuse a model or an augmentation that is meant for the other kind of records."""
+    from ringlight.models import MODELS
+
+    kind = "images" if dataset.signals is None else "windows"
+    takes = getattr(MODELS.factory(config.model.name), "takes", "images")
+    lines = augmentation_problems(config.augmentation)
+    if takes != kind:
+        known = [name for name, part in MODELS.parts.items() if getattr(part, "takes", "images") == kind]
+        lines.insert(
+            0,
+            f"model.name: expected a model of {kind}, got {config.model.name}, one of {takes}; choose from: "
+            f"{', '.join(known)}{', or any timm classifier' if kind == 'images' else ''}",
+        )
+    if lines:
+        raise Problems(lines)
 
 
 def _judgeable(dataset: Dataset, config: Config) -> None:

@@ -73,8 +73,9 @@ def _members(names: Sequence[str | None]) -> dict[str, list[int]]:
 
 def _kinds(data: Dataset) -> Iterator[tuple[str, Sequence[str | None]]]:
     yield "group", data.table.column("group").to_pylist()
-    yield "folder", _folders(data.uris)
-    yield "size", parallel(_size, data.uris)
+    if data.signals is None:  # windows lie in one file and are of one size
+        yield "folder", _folders(data.uris)
+        yield "size", parallel(_size, data.uris)
     yield "time", _quarters(data.table.column("time").to_pylist())
 
 

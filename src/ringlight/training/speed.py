@@ -110,7 +110,7 @@ def default_format(module: nn.Module, device: DeviceChoice) -> str:
     return "channels_last" if device.kind == "cuda" and _has_convolutions(module) else "contiguous"
 
 
-def apply_speed(module: nn.Module, choice: SpeedChoice, shape: tuple[int, int, int, int], device: DeviceChoice) -> bool:
+def apply_speed(module: nn.Module, choice: SpeedChoice, shape: tuple[int, ...], device: DeviceChoice) -> bool:
     """Move a module to the device as chosen, in place; return whether it is compiled (False where that failed).
 
     Values do not change, and neither do names: a checkpoint of one layout loads into another.

@@ -1,0 +1,171 @@
+"""The parts of a run on windows of a signal, with its automatic choices written into the configuration.
+
+Windows lie in memory-mapped files, small and of one size: what images need (decoding, caches, layouts, a choice of
+number formats) has one answer here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ringlight.config.schema import Config
+from ringlight.data.augment_config import has_augmentation
+from ringlight.data.checks import Inspection
+from ringlight.data.signal_augment import SignalAugmenter
+from ringlight.data.window_spec import WindowSpec
+from ringlight.errors import ConfigError, Problems
+from ringlight.records import Signals
+from ringlight.runtime import DeviceChoice, choose_precision, seed_everything
+from ringlight.training.build import FROZEN_BATCH, TORCH_PREFETCH, Built, resolve
+from ringlight.training.drawing import criterion_of, sampler_of, seen_by, shown
+from ringlight.training.frozen_features import FeatureTable
+from ringlight.training.imbalance import METHODS, plain, with_method
+from ringlight.training.imbalance_choice import Choice, candidates, choose_method
+from ringlight.training.window_table import plain_window_vectors
+from ringlight.types import Dataset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LARGEST_BATCH = 64
+"""Windows per step that `auto` takes of a large data set."""
+STEPS_PER_EPOCH = 16
+"""Steps an epoch of `auto` has at least: fewer updates learn a small data set too slowly."""
+
+
+def build_window_parts(
+    config: Config, inspection: Inspection, dataset: Dataset, train: Dataset, device: DeviceChoice, cache: Path
+) -> Built:
+    """Build the parts of a run on windows; the arguments are those of `build_parts`.
+
+    Raises:
+        ConfigError: a choice that windows do not have, or that the model does not.
+        Problems: a sampler or an augmentation that does not fit the records, a line each.
+    """
+    from ringlight.models import build_sequence_model
+
+    signals = dataset.signals
+    if signals is None:
+        raise ConfigError("windows", got="images", where="data.source", fix="use build_parts")
+    lines = window_problems(config)
+    if lines:
+        raise Problems(lines)
+    seed_everything(config.experiment.seed)
+    built = build_sequence_model(
+        config.model.name, num_classes=len(dataset.classes), in_chans=len(signals.channels), length=signals.length,
+        drop_rate=config.model.drop_rate, task=dataset.task, seed=config.experiment.seed, params=config.model.params(),
+    )  # fmt: skip
+    estimator = is_estimator(built.module)
+    spec = WindowSpec.fit(train, normalize=_normalize(config, estimator))
+    config, choice = _method(config, train, dataset, estimator, cache)
+    config = config.replacing({"data.batch_size": _batch_size(config, len(train), estimator)})
+    augmenter, notes = _augmenter(config, train, estimator)
+    sampler = sampler_of(config, train, augmenter)
+    seen = seen_by(sampler, train)
+    criterion = criterion_of(config, train.task, seen, train.classes)
+    found = {**_data_path(config, device, signals, spec), "model.pretrained": False}
+    return Built(
+        config=resolve(config, inspection.dataset, device, criterion, found), spec=spec, module=built.module,
+        weights=built.weights, criterion=criterion, augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
+        notes=(*(() if choice is None else (choice.sentence,)), *notes),
+    )  # fmt: skip
+
+
+def is_estimator(module: nn.Module) -> bool:
+    """Whether a model is a classical one, fitted at once to features of the windows."""
+    return bool(getattr(module, "is_estimator", False))
+
+
+def window_problems(config: Config) -> list[str]:
+    """Return what a configuration asks for that windows do not have, one line each."""
+    asked = {
+        "training.mode": (config.training.mode, "finetune", "model.name=logistic_regression fits features of windows"),
+        "data.image_size": (config.data.image_size, None, "the length of windows is the source's"),
+        "data.augment_on": (config.data.augment_on, ("auto", "cpu"), "leave it out"),
+        "data.keep_on_device": (config.data.keep_on_device, ("auto", False), "leave it out"),
+        "data.cache": (config.data.cache, ("auto", "off"), "windows are mapped into memory as they are"),
+        "training.memory_format": (config.training.memory_format, ("auto", "contiguous"), "leave it out"),
+        "evaluation.tta_runs": (config.evaluation.tta_runs, 1, "a window has one view"),
+        "model.pretrained": (config.model.pretrained, ("auto", False), "networks for windows start from nothing"),
+    }
+    lines = []
+    for key, (value, allowed, fix) in asked.items():
+        options = allowed if isinstance(allowed, tuple) else (allowed,)
+        if value not in options:
+            told = " or ".join("null" if one is None else str(one).lower() for one in options)
+            lines.append(f"{key}: expected {told} for windows, got {value}; {fix}")
+    if config.imbalance.method == "crt":
+        lines.append("imbalance.method: expected a method for windows, got crt; choose class_weights, post_hoc or auto")
+    return lines
+
+
+def _normalize(config: Config, estimator: bool) -> str:
+    if config.data.normalize != "auto":
+        return config.data.normalize
+    return "none" if estimator else "channel"
+
+
+def _batch_size(config: Config, num_records: int, estimator: bool) -> int:
+    if config.data.batch_size != "auto":
+        return int(config.data.batch_size)
+    if estimator:
+        return FROZEN_BATCH
+    largest = max(1, min(LARGEST_BATCH, num_records // STEPS_PER_EPOCH))
+    return 2 ** (largest.bit_length() - 1)
+
+
+def _augmenter(config: Config, train: Dataset, estimator: bool) -> tuple[SignalAugmenter | None, tuple[str, ...]]:
+    if not has_augmentation(config.augmentation):
+        return None, ()
+    augmenter = SignalAugmenter(config.augmentation, seed=config.experiment.seed, class_names=train.classes)
+    if estimator:
+        note = f"augmentation: {config.model.name} is fitted to the windows as they are; only per_class_factor counts"
+        return augmenter, (note,)
+    return augmenter, ()
+
+
+def _method(
+    config: Config, train: Dataset, dataset: Dataset, estimator: bool, cache: Path
+) -> tuple[Config, Choice | None]:
+    """Put the method against imbalance in the place of loss and sampler; `auto` chooses it first."""
+    method = config.imbalance.method
+    if estimator and method != "none" and METHODS.get(method, METHODS["none"]).sampler is None:
+        samplers = ", ".join(name for name, known in METHODS.items() if known.sampler is not None)
+        raise ConfigError(
+            "a method that draws records, which is what a classical model hears of", got=method,
+            where="imbalance.method", fix=f"set model.class_weight=balanced, or choose from: {samplers}",
+        )  # fmt: skip
+    if method == "none":
+        return config, None
+    if method != "auto":
+        return with_method(config, method, train.task), None
+    config = plain(config, train.task)
+    candidates(config, train.task)  # refused before the features are computed
+    probe = config.replacing({"data.batch_size": _batch_size(config, len(train), estimator)})
+    sampler = sampler_of(probe, train, None)
+    table = FeatureTable(plain_window_vectors(dataset, cache=cache), {key: row for row, key in enumerate(dataset.ids)})
+    choice = choose_method(
+        probe, train, table.of(train), seen=seen_by(sampler, train), weights=shown(sampler, train, probe)
+    )
+    config = with_method(config, choice.method, train.task, choice.tau)
+    seed_everything(config.experiment.seed)
+    return config, choice
+
+
+def _data_path(config: Config, device: DeviceChoice, signals: Signals, spec: WindowSpec) -> dict[str, object]:
+    wish = config.training.precision
+    return {
+        "data.normalize": spec.normalize,
+        "data.cache": "off",
+        "data.augment_on": "cpu",
+        "data.keep_on_device": False,
+        "data.num_workers": 0 if config.data.num_workers == "auto" else config.data.num_workers,
+        "data.prefetch_factor": TORCH_PREFETCH
+        if config.data.prefetch_factor == "auto"
+        else config.data.prefetch_factor,
+        "model.in_chans": len(signals.channels),
+        "training.precision": choose_precision(wish, device),
+        "training.memory_format": "contiguous",
+        "training.compile": config.training.compile is True,
+    }
