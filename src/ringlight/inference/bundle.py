@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ringlight.data.preprocess import InputSpec
+from ringlight.data.specs import Spec, spec_from_dict
+from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, DataError, did_you_mean
 from ringlight.evaluation.calibration import Calibration
 from ringlight.evaluation.thresholds import OperatingPoint
@@ -49,7 +50,7 @@ class Bundle:
     architecture: Mapping[str, Any]
     task: Task
     classes: tuple[str, ...]
-    input_spec: InputSpec
+    input_spec: Spec
     training_config: Mapping[str, Any] = field(default_factory=dict)
     dataset_fingerprint: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class Bundle:
                 architecture=values["architecture"],
                 task=values["task"],
                 classes=tuple(values["classes"]),
-                input_spec=InputSpec.from_dict(values["input_spec"]),
+                input_spec=spec_from_dict(values["input_spec"]),
                 training_config=values.get("training_config", {}),
                 dataset_fingerprint=values.get("dataset_fingerprint", ""),
                 metrics=values.get("metrics", {}),
@@ -245,19 +246,10 @@ def _build(bundle: Bundle, weights: Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from ringlight.models import build_model
     from ringlight.models.heads import install_head, make_head, num_features_of
 
     architecture = bundle.architecture
-    module = build_model(
-        architecture["name"],
-        num_classes=len(bundle.classes),
-        in_chans=architecture["in_chans"],
-        drop_rate=architecture["drop_rate"],
-        pretrained=False,
-        image_size=bundle.input_spec.image_size,
-        params=architecture["params"],
-    ).module
+    module = _network(bundle)
     if architecture.get("head"):
         install_head(module, make_head(architecture["head"], num_features_of(module), len(bundle.classes)))
     try:
@@ -270,3 +262,21 @@ def _build(bundle: Bundle, weights: Path) -> nn.Module:
             fix="load it with the Ringlight and timm that wrote it (see `versions` in bundle.json)",
         ) from error
     return module.eval()
+
+
+def _network(bundle: Bundle) -> nn.Module:
+    architecture, spec = bundle.architecture, bundle.input_spec
+    if isinstance(spec, WindowSpec):
+        from ringlight.models import build_sequence_model
+
+        return build_sequence_model(
+            architecture["name"], num_classes=len(bundle.classes), in_chans=spec.in_chans, length=spec.length,
+            drop_rate=architecture["drop_rate"], task=bundle.task, params=architecture["params"],
+        ).module  # fmt: skip
+    from ringlight.models import build_model
+
+    return build_model(
+        architecture["name"], num_classes=len(bundle.classes), in_chans=architecture["in_chans"],
+        drop_rate=architecture["drop_rate"], pretrained=False, image_size=spec.image_size,
+        params=architecture["params"],
+    ).module  # fmt: skip

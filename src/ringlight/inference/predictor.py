@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.data.preprocess import prepare
+from ringlight.data.preprocess import InputSpec, prepare
+from ringlight.data.window_spec import WindowSpec, check_windows
 from ringlight.errors import DataError
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
@@ -23,18 +24,24 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Image = Path | str | npt.NDArray[Any]
-"""What can be predicted: a path, or an array (H, W) or (H, W, C) as `data.preprocess.read_image` takes it."""
+"""A picture to predict: a path, or an array (H, W) or (H, W, C) as `data.preprocess.read_image` takes it."""
+
+WINDOWS_AT_ONCE = 256
+"""Windows that go through a model together unless the caller says otherwise."""
 
 
-def forward(module: nn.Module, images_BCHW: Tensor, device: str) -> npt.NDArray[np.float32]:  # noqa: N803
-    """Return raw scores (B, K) of prepared images; the one way from tensors to scores, for judging and for serving."""
-    scores: npt.NDArray[np.float32] = module(images_BCHW.to(device)).float().cpu().numpy()
+def forward(module: nn.Module, inputs: Tensor, device: str) -> npt.NDArray[np.float32]:
+    """Return raw scores (B, K) of prepared images (B, C, H, W) or windows (B, C, T).
+
+    The one way from tensors to scores, for judging and for serving.
+    """
+    scores: npt.NDArray[np.float32] = module(inputs.to(device)).float().cpu().numpy()
     return scores
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Scores and decisions of N images.
+    """Scores and decisions of N images or windows.
 
     `prediction` holds the raw scores, `probabilities` (N, K) the calibrated ones in double precision. `decisions`
     (N, K) is what the operating point named `operating_point` made of them, `labels` the same as class names.
@@ -113,22 +120,64 @@ class Predictor:
         bundle, module = read_bundle(Path(path))
         return cls(bundle, module, device=device, threshold=threshold, operating_point=operating_point)
 
-    def predict(self, images: Image | Sequence[Image], *, batch_size: int = 8) -> Result:
-        """Predict images given as paths or arrays, one or many.
+    def predict(
+        self,
+        images: Image | Sequence[Image],
+        *,
+        batch_size: int | None = None,
+        channels: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Result:
+        """Predict images given as paths or arrays, one or many; or windows, for a model of windows.
 
         Images of one size go through the model together; where sizes differ, each batch holds one size.
 
+        Args:
+            images: pictures; or windows (N, T, C) in physical units, as the training data were.
+            batch_size: how many go through the model together; 8 images or 256 windows when None.
+            channels: windows: the names of their channels, where they are known; another order is refused.
+            ids: windows: what each is called in the result; `window 0`, `window 1` and so on when None.
+
         Raises:
-            DataError: an image cannot be read, the list is empty, or the batch is.
+            DataError: an image cannot be read, the list is empty, or the batch is; windows of another shape, with other
+                channels or with values that are not finite.
         """
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise DataError("a batch of 1 or more", got=str(batch_size), where="predict", fix="use batch_size=8")
+        spec = self.bundle.input_spec
+        if isinstance(spec, WindowSpec):
+            return self._windows(images, spec, batch_size or WINDOWS_AT_ONCE, channels, ids)
+        if channels is not None:
+            raise DataError("images", got="names of channels", where="predict", fix="leave `channels` out")
         items = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
         if not items:
             raise DataError("at least one image", got="none", where="predict", fix="pass a path or an array")
-        logits = np.concatenate(list(self._batches(items, batch_size)))
+        logits = np.concatenate(list(self._batches(items, batch_size or 8, spec)))
         ids = [str(item) if isinstance(item, str | Path) else f"array {row}" for row, item in enumerate(items)]
         return self._decided(Prediction(ids, logits, self.classes, self.task))
+
+    def _windows(
+        self, given: Any, spec: WindowSpec, batch_size: int, channels: Sequence[str] | None, ids: Sequence[str] | None
+    ) -> Result:
+        import torch
+
+        if isinstance(given, str | Path) or (isinstance(given, list) and given and isinstance(given[0], str | Path)):
+            raise DataError(
+                "an array of windows", got=f"`{given}`", where="predict",
+                fix="read the file first: rl.read_windows(FILE), or ringlight predict MODEL FILE",
+            )  # fmt: skip
+        windows = check_windows(given, spec, channels=channels, where="predict")
+        if not len(windows):
+            raise DataError("at least one window", got="none", where="predict", fix="pass an array (N, T, C)")
+        names = [f"window {row}" for row in range(len(windows))] if ids is None else list(ids)
+        if len(names) != len(windows):
+            raise DataError(f"{len(windows)} ids", got=str(len(names)), where="predict", fix="pass one per window")
+        with torch.inference_mode():
+            parts = [
+                forward(self.module, spec.apply(windows[start : start + batch_size]), self.device)
+                for start in range(0, len(windows), batch_size)
+            ]
+        return self._decided(Prediction(names, np.concatenate(parts), self.classes, self.task))
 
     def _decided(self, prediction: Prediction) -> Result:
         calibrated = replace(prediction, logits=self.calibrator.apply(prediction.logits))
@@ -146,13 +195,13 @@ class Predictor:
             rejected=None if limit is None else scores < limit,
         )
 
-    def _batches(self, items: Sequence[Image], batch_size: int) -> Any:
+    def _batches(self, items: Sequence[Image], batch_size: int, spec: InputSpec) -> Any:
         import torch
 
         waiting: list[Any] = []
         with torch.inference_mode():
             for item in items:
-                tensor = prepare(item, self.bundle.input_spec)
+                tensor = prepare(item, spec)
                 if waiting and (len(waiting) == batch_size or waiting[0].shape != tensor.shape):
                     yield self._scores(waiting)
                     waiting = []
@@ -162,8 +211,8 @@ class Predictor:
     def _scores(self, tensors: list[Any]) -> npt.NDArray[np.float32]:
         import torch
 
-        def score(images_BCHW: Tensor) -> npt.NDArray[np.float32]:  # noqa: N803
-            return forward(self.module, images_BCHW, self.device)
+        def score(inputs: Tensor) -> npt.NDArray[np.float32]:
+            return forward(self.module, inputs, self.device)
 
         return averaged(score, torch.stack(tensors), self.tta, self.task)
 
