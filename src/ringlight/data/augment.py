@@ -1,39 +1,38 @@
-"""Augmentation: named parts, each on, off or tuned by its own configuration key; boxes and masks follow.
+"""Augmentation of images: named parts, each on, off or tuned by its own configuration key; boxes and masks follow.
 
 What happens to a sample is a function of the seed, the epoch and the record's id, and of nothing else: not of the
 number of workers, not of where a run was resumed, and for each part not of which other parts are on. Copies of a
 record within an epoch differ by their ids: `id`, `id#1`, `id#2` and so on. albumentations does the work and is imported
 nowhere else. How the section is written stands in :mod:`ringlight.data.augment_config`; the same parts for whole
-batches on a device are in :mod:`ringlight.data.augment_batch`.
+batches on a device are in :mod:`ringlight.data.augment_batch`, windows of a signal in
+:mod:`ringlight.data.signal_augment`.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ringlight.data.augment_base import SectionAugmenter, entropy
 from ringlight.data.augment_config import (
     Parts,
     augmentation_needs,
     augmentation_problems,
-    class_factors,
     enabled_augmentations,
     has_augmentation,
-    heavy_augmentations,
     needs_boxes,
 )
 from ringlight.data.augmentations import AUGMENTATIONS
-from ringlight.errors import Problems
-from ringlight.types import Box, Dataset
+from ringlight.data.augmentations_base import Augmentation
+from ringlight.types import Box
 
 __all__ = [
     "Augmented",
@@ -65,7 +64,7 @@ class Augmented:
     mask: Pixels | None = None
 
 
-class Augmenter:
+class Augmenter(SectionAugmenter):
     """Applies an augmentation section to samples.
 
     It is picklable, and an object of its own in every worker; it is not meant for several threads at once.
@@ -81,44 +80,12 @@ class Augmenter:
     """
 
     def __init__(self, config: Mapping[str, object], *, seed: int, class_names: Sequence[str] = ()) -> None:
-        lines = augmentation_problems(config, class_names or None)
-        if lines:
-            raise Problems(lines)
-        self.enabled = enabled_augmentations(config)
-        self.heavy = heavy_augmentations(config)
-        self.class_factors = class_factors(config)
-        self.class_names = tuple(class_names)
-        self.seed = seed
+        super().__init__(config, seed=seed, class_names=class_names, kind="images")
         self._composed: dict[tuple[str, ...], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # albumentations is imported by the worker that needs it, never by unpickling.
         return {**self.__dict__, "_composed": {}}
-
-    def factors(self, dataset: Dataset) -> npt.NDArray[np.int64]:
-        """Return how often each record appears in an epoch, (N,): the largest factor of its labels, else 1.
-
-        Raises:
-            Problems: `per_class_factor` names a class that the data does not have.
-        """
-        by_class = self._by_class(dataset, absent=1)
-        factors = (dataset.label_matrix().astype(np.int64) * by_class).max(axis=1, initial=1)
-        return np.asarray(factors, np.int64)
-
-    def heavy_rows(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
-        """Return which records (N,) go through the heavy pipeline: those of a class that `per_class_factor` lists.
-
-        Raises:
-            Problems: see :meth:`factors`.
-        """
-        listed = self._by_class(dataset, absent=0) > 0
-        return np.asarray((dataset.label_matrix().astype(bool) & listed).any(axis=1))
-
-    def _by_class(self, dataset: Dataset, *, absent: int) -> npt.NDArray[np.int64]:
-        lines = augmentation_problems({"per_class_factor": self.class_factors}, dataset.classes)
-        if lines:
-            raise Problems(lines)
-        return np.array([self.class_factors.get(name, absent) for name in dataset.classes], np.int64)
 
     def __call__(
         self,
@@ -136,7 +103,7 @@ class Augmenter:
         empty list of boxes means that there are none. With `heavy` the heavy pipeline is applied instead of the plain
         one, if the section has one.
         """
-        parts = self.heavy if heavy and self.heavy is not None else self.enabled
+        parts = self.parts_for(heavy=heavy)
         if boxes is None and mask is None:
             parts = {name: given for name, given in parts.items() if not needs_boxes(name)}
         if not parts:
@@ -145,8 +112,8 @@ class Augmenter:
         for name, transform in zip(parts, compose.transforms, strict=True):
             # A generator for each part. `Compose.set_random_seed` would start all of them from one number, and then a
             # sample is flipped both ways or not at all.
-            entropy = _entropy(self.seed, epoch, record_id, name)
-            transform.set_random_state(np.random.default_rng(entropy), random.Random(entropy))
+            start = entropy(self.seed, epoch, record_id, name)
+            transform.set_random_state(np.random.default_rng(start), random.Random(start))
         sample: dict[str, Any] = {"image": image}
         moves_boxes = bool(boxes) and bool(compose.processors)
         if compose.processors:
@@ -162,7 +129,8 @@ class Augmenter:
         key = ("heavy" if heavy else "plain", *chosen)
         if key not in self._composed:
             library = _albumentations()
-            parts = [AUGMENTATIONS.build(name, **given).transform(library) for name, given in chosen.items()]
+            built = [cast(Augmentation, AUGMENTATIONS.build(name, **given)) for name, given in chosen.items()]
+            parts = [part.transform(library) for part in built]
             boxes = None
             if any("bboxes" in part.available_keys for part in parts):  # else it warns of boxes that nobody moves
                 # Less than a pixel is no box; without `clip` one that a rounding put beyond the edge is refused.
@@ -171,11 +139,6 @@ class Augmenter:
                 )
             self._composed[key] = library.Compose(parts, bbox_params=boxes)
         return self._composed[key]
-
-
-def _entropy(seed: int, epoch: int, record_id: str, part: str) -> int:
-    key = repr((seed, epoch, record_id, part)).encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big")
 
 
 def _to_array(boxes: Sequence[Box]) -> npt.NDArray[np.float32]:

@@ -6,6 +6,8 @@ gaussian_blur: true                         # with its defaults
 color_jitter: null                          # off, as is false
 per_class_factor: {PASS: 20}                # records of the class appear 20 times an epoch,
 heavy: {rotation: 0.9, random_crop: true}   # each time through this pipeline instead of the one above
+
+Parts for windows of a signal (`jitter: true`) are written alike; `mixup`, for either, blends whole batches in training.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ringlight.data.augmentations import AUGMENTATIONS, RESERVED
+from ringlight.data.augmentations_base import Kind
 from ringlight.errors import ConfigError, Problems, did_you_mean
 from ringlight.registry import Catalogue
 
@@ -25,7 +28,9 @@ Parts = dict[str, dict[str, Any]]
 
 
 def enabled_augmentations(config: Mapping[str, object]) -> Parts:
-    """Return the parameters of every augmentation that is on, in the order of application.
+    """Return the parameters of every augmentation of single records that is on, in the order of application.
+
+    What blends whole batches is in :func:`batch_augmentations`.
 
     Raises:
         Problems: an unknown name or parameter, a wrong type or value; every mistake, a line each.
@@ -36,6 +41,20 @@ def enabled_augmentations(config: Mapping[str, object]) -> Parts:
     """
     _refuse_problems(config)
     return _enabled(config)
+
+
+def batch_augmentations(config: Mapping[str, object]) -> Parts:
+    """Return the parameters of every augmentation of whole batches that is on.
+
+    Raises:
+        Problems: see :func:`enabled_augmentations`.
+
+    Examples:
+        >>> batch_augmentations({"mixup": {"alpha": 0.4}, "horizontal_flip": 0.5})
+        {'mixup': {'alpha': 0.4}}
+    """
+    _refuse_problems(config)
+    return {name: given for name, given in _all_enabled(config).items() if takes_of(name) == "batches"}
 
 
 def heavy_augmentations(config: Mapping[str, object]) -> Parts | None:
@@ -69,7 +88,7 @@ def class_factors(config: Mapping[str, object]) -> dict[str, int]:
 
 
 def has_augmentation(config: Mapping[str, object]) -> bool:
-    """Whether the section changes anything: an augmentation is on, or a class is shown more often.
+    """Whether the section changes any record: an augmentation of records is on, or a class is shown more often.
 
     Examples:
         >>> has_augmentation({"rotation": None}), has_augmentation({"heavy": {"rotation": True}})
@@ -99,26 +118,46 @@ def needs_boxes(name: str) -> bool:
     return bool(getattr(AUGMENTATIONS.factory(name), "needs_boxes", False))
 
 
-def augmentation_problems(config: Mapping[str, object], class_names: Sequence[str] | None = None) -> list[str]:
+def takes_of(name: str) -> str:
+    """Return what an augmentation of the catalogue is for: `images`, `windows` or `batches` (of either).
+
+    Examples:
+        >>> takes_of("rotation"), takes_of("jitter"), takes_of("mixup")
+        ('images', 'windows', 'batches')
+    """
+    return str(getattr(AUGMENTATIONS.factory(name), "takes", "images"))
+
+
+def augmentation_names(kind: Kind) -> list[str]:
+    """Return the augmentations of single records of a kind, in the order of application."""
+    return [name for name in AUGMENTATIONS.names() if takes_of(name) == kind]
+
+
+def augmentation_problems(
+    config: Mapping[str, object], class_names: Sequence[str] | None = None, *, kind: Kind | None = None
+) -> list[str]:
     """Return what is wrong with an augmentation section, one readable line each; empty when all is well.
 
     Args:
         config: the section.
         class_names: of the data; None when they are not known yet: the names in `per_class_factor` are then not looked
             up.
+        kind: of the data, `images` or `windows`; None when it is not known yet: augmentations of both are then taken.
 
     Examples:
         >>> augmentation_problems({"rotatoin": True})
         ['augmentation.rotatoin: expected a known augmentation, got unknown key `rotatoin`; did you mean `rotation`?']
+        >>> augmentation_problems({"rotation": True}, kind="windows")
+        ['augmentation.rotation: expected an augmentation of windows, got one of images; set it to null']
     """
     lines = []
     for name, value in config.items():
         if name == "per_class_factor":
             lines += _factor_problems(value, class_names)
         elif name == "heavy":
-            lines += _heavy_problems(value)
+            lines += _heavy_problems(value, kind)
         else:
-            lines += _toggle_problems(name, value, "augmentation", (*AUGMENTATIONS.names(), *RESERVED))
+            lines += _toggle_problems(name, value, "augmentation", (*AUGMENTATIONS.names(), *RESERVED), kind)
     return lines
 
 
@@ -133,6 +172,10 @@ def _is_on(value: object) -> bool:
 
 
 def _enabled(config: Mapping[str, object]) -> Parts:
+    return {name: given for name, given in _all_enabled(config).items() if takes_of(name) != "batches"}
+
+
+def _all_enabled(config: Mapping[str, object]) -> Parts:
     values = {name: config.get(name) for name in AUGMENTATIONS.names()}
     return {name: _parameters(value) for name, value in values.items() if _is_on(value)}
 
@@ -143,7 +186,7 @@ def _parameters(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {"probability": value}
 
 
-def _toggle_problems(name: str, value: object, section: str, choices: Sequence[str]) -> list[str]:
+def _toggle_problems(name: str, value: object, section: str, choices: Sequence[str], kind: Kind | None) -> list[str]:
     """Check one key of a pipeline: an augmentation that is off, on, a probability, or tuned."""
     if name not in AUGMENTATIONS.names():
         fix = did_you_mean(str(name), choices)
@@ -153,7 +196,21 @@ def _toggle_problems(name: str, value: object, section: str, choices: Sequence[s
             f"{section}.{name}: expected true, false, a probability or a mapping of parameters, got {value!r}; "
             "correct the value"
         ]
-    return _part_problems(name, _parameters(value), section) if _is_on(value) else []
+    if not _is_on(value):
+        return []
+    return _kind_problems(name, section, kind) or _part_problems(name, _parameters(value), section)
+
+
+def _kind_problems(name: str, section: str, kind: Kind | None) -> list[str]:
+    takes = takes_of(name)
+    if takes == "batches" and section != "augmentation":
+        return [
+            f"{section}.{name}: expected an augmentation of single records, got one of whole batches; "
+            f"set augmentation.{name}"
+        ]
+    if kind is None or takes in (kind, "batches"):
+        return []
+    return [f"{section}.{name}: expected an augmentation of {kind}, got one of {takes}; set it to null"]
 
 
 def _part_problems(name: str, parameters: dict[str, Any], section: str) -> list[str]:
@@ -168,7 +225,7 @@ def _part_problems(name: str, parameters: dict[str, Any], section: str) -> list[
     return [line.replace(family, f"{section}.{name}") for line in lines]
 
 
-def _heavy_problems(value: object) -> list[str]:
+def _heavy_problems(value: object, kind: Kind | None) -> list[str]:
     if not _is_on(value):
         return []
     if not isinstance(value, Mapping):
@@ -178,7 +235,7 @@ def _heavy_problems(value: object) -> list[str]:
     return [
         line
         for name, part in value.items()
-        for line in _toggle_problems(name, part, "augmentation.heavy", AUGMENTATIONS.names())
+        for line in _toggle_problems(name, part, "augmentation.heavy", AUGMENTATIONS.names(), kind)
     ]
 
 

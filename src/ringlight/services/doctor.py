@@ -149,14 +149,20 @@ def _augmentation() -> str:
     import numpy as np
 
     from ringlight.data.augment import Augmenter
-    from ringlight.data.augmentations import AUGMENTATIONS
+    from ringlight.data.augment_config import augmentation_names
+    from ringlight.data.signal_augment import SignalAugmenter
 
-    image = np.full((64, 96, 3), 128, np.uint8)
-    augmenter = Augmenter(dict.fromkeys(AUGMENTATIONS, True), seed=0)
+    image, window = np.full((64, 96, 3), 128, np.uint8), np.zeros((64, 3), np.float32)
+    for_images, for_windows = augmentation_names("images"), augmentation_names("windows")
+    augmenter = Augmenter(dict.fromkeys(for_images, True), seed=0)
     first, again = (augmenter(image, epoch=0, record_id="a").image for _ in range(2))
     if first.shape != image.shape or not np.array_equal(first, again):
         raise _FaultError("the same picture twice", got="two", where="augmentation", fix="reinstall albumentations")
-    return f"{', '.join(AUGMENTATIONS)} run, and repeat themselves for one seed"
+    signals = SignalAugmenter(dict.fromkeys(for_windows, True), seed=0)
+    noisy, repeated = (signals(window, epoch=0, record_id="a") for _ in range(2))
+    if noisy.shape != window.shape or not np.array_equal(noisy, repeated):
+        raise _FaultError("the same window twice", got="two", where="augmentation", fix="reinstall numpy")
+    return f"{', '.join([*for_images, *for_windows])} run, and repeat themselves for one seed"
 
 
 def _split() -> str:

@@ -1,0 +1,28 @@
+"""Augmentations that mix the records of a batch: described here, carried out by the training."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ringlight.data.augmentations_base import check_range
+
+
+class MixupPart:
+    """Blend every record of a training batch with another one, and the loss with it; images and windows alike.
+
+    x = w x_a + (1 - w) x_b and loss = w L(a) + (1 - w) L(b), with w from Beta(alpha, alpha), one for a batch (H. Zhang
+    and others, "mixup: Beyond Empirical Risk Minimization", 2018, arXiv:1710.09412, equation 1 and their listing).
+    Done by :class:`ringlight.training.mixing.Mixup`.
+
+    Args:
+        alpha: how strongly records are blended, 0.01 to 10: below 1 mostly one of the two, at 1 any share.
+        probability: of a batch being blended.
+    """
+
+    takes: ClassVar[str] = "batches"
+
+    def __init__(self, *, alpha: float = 0.2, probability: float = 1.0) -> None:
+        check_range("alpha", alpha, 0.01, 10, "mixup")
+        check_range("probability", probability, 0, 1, "mixup")
+        self.alpha = alpha
+        self.probability = probability
