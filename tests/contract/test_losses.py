@@ -15,16 +15,20 @@ from torch import nn
 
 import ringlight.losses
 from ringlight.errors import ConfigError, Problems
-from ringlight.losses import LOSSES
+from ringlight.losses import LOSSES, SAME_LOSS
 
 COUNTS = [30, 5, 10]
+COMMON = ("num_classes", "task", "class_counts", "num_records")
+NAMES = {"classes": ("good", "small", "large"), "good_class": "good"}
 RECORDS = {"multiclass": 45, "multilabel": 60}
 CASES = [(name, task) for name in LOSSES for task in LOSSES.factory(name).tasks]
 
 
 def _build(name, task, **params):
     records = RECORDS.get(task)
-    return LOSSES.build(name, num_classes=3, task=task, class_counts=COUNTS, num_records=records, **params)
+    taken = inspect.signature(LOSSES.factory(name)).parameters
+    names = {key: value for key, value in NAMES.items() if key in taken}
+    return LOSSES.build(name, num_classes=3, task=task, class_counts=COUNTS, num_records=records, **names, **params)
 
 
 def _targets(task):
@@ -42,7 +46,9 @@ def test_the_tasks_it_names_are_those_it_can_be_built_for(name):
     for task in tasks:
         assert _build(name, task).task == task
     for task in set(RECORDS) - set(tasks):
-        with pytest.raises(ConfigError, match=rf"a {tasks[0]} data set for `{name}`, got {task}; use \w+") as caught:
+        with pytest.raises(
+            ConfigError, match=rf"a {tasks[0]} data set for `{SAME_LOSS.get(name, name)}`, got {task}; use \w+"
+        ) as caught:
             _build(name, task)
         advised = [word for word in str(caught.value).rpartition("; use ")[2].split() if word in LOSSES]
         assert advised, "the way out is named"
@@ -52,8 +58,19 @@ def test_the_tasks_it_names_are_those_it_can_be_built_for(name):
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_its_name_is_that_of_the_catalogue_and_it_takes_what_the_engine_supplies(name):
     kind = LOSSES.factory(name)
-    assert kind.name == name
-    assert set(LOSSES.supplied) <= set(inspect.signature(kind).parameters)
+    assert kind.name == SAME_LOSS.get(name, name)
+    assert set(COMMON) <= set(inspect.signature(kind).parameters)
+    assert set(LOSSES.supplied) == {*COMMON, *NAMES}
+
+
+@pytest.mark.parametrize(("theirs", "ours"), list(SAME_LOSS.items()))
+def test_keras_names_build_the_same(theirs, ours):
+    assert LOSSES.factory(theirs) is LOSSES.factory(ours)
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(
+        _build(theirs, "multiclass")(logits, _targets("multiclass")),
+        _build(ours, "multiclass")(logits, _targets("multiclass")),
+    )
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -134,7 +151,7 @@ def test_sum_and_mean_follow_from_none(name, task):
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
     parts = _build(name, task, reduction="none")(logits, _targets(task))
     torch.testing.assert_close(_build(name, task, reduction="sum")(logits, _targets(task)), parts.sum())
-    if name != "weighted_cross_entropy":  # its mean is weighted; proved by hand in its own test
+    if SAME_LOSS.get(name, name) != "weighted_cross_entropy":  # its mean is weighted; proved by hand in its own test
         torch.testing.assert_close(_build(name, task, reduction="mean")(logits, _targets(task)), parts.mean())
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from torch import nn
 
 from ringlight.losses.adjust import post_hoc_logit_adjustment
 from ringlight.losses.asymmetric import AsymmetricLoss
+from ringlight.losses.cost import CostSensitive, LeakAwareLoss
 from ringlight.losses.cross_entropy import BCEWithLogits, CrossEntropy, WeightedCrossEntropy
 from ringlight.losses.focal import FocalLoss
 from ringlight.losses.ldam import LDAM
@@ -23,22 +26,36 @@ LOSSES: Catalogue[nn.Module] = Catalogue(
         "logit_adjustment": LogitAdjustment,
         "ldam": LDAM,
         "asymmetric_loss": AsymmetricLoss,
+        "leak_aware_loss": LeakAwareLoss,
+        "cost_sensitive": CostSensitive,
+        "categorical_crossentropy": CrossEntropy,
+        "weighted_categorical_crossentropy": WeightedCrossEntropy,
     },
-    supplied=("num_classes", "task", "class_counts", "num_records"),
+    supplied=("num_classes", "task", "class_counts", "num_records", "classes", "good_class"),
     entry_point_group="ringlight.losses",
 )
 """What `loss.name` may be. Each is built as `loss(num_classes, task=..., class_counts=..., num_records=..., ...)`,
-names the `tasks` it has a meaning for, and has `get_params()`. One that changes in the course of a training has
+names the `tasks` it has a meaning for, and has `get_params()`. One whose parameters name classes also takes `classes`
+(their names) and `good_class` (the class of good parts, or None). One that changes in the course of a training has
 `set_progress(epoch, num_epochs)`, called when an epoch (from 0) starts."""
+
+SAME_LOSS: Final = {
+    "categorical_crossentropy": "cross_entropy",
+    "weighted_categorical_crossentropy": "weighted_cross_entropy",
+}
+"""Keras' name of a loss: ours, which is the `name` of what it builds."""
 
 __all__ = [
     "LDAM",
     "LOSSES",
+    "SAME_LOSS",
     "AsymmetricLoss",
     "BCEWithLogits",
     "BalancedSoftmax",
+    "CostSensitive",
     "CrossEntropy",
     "FocalLoss",
+    "LeakAwareLoss",
     "LogitAdjustment",
     "WeightedCrossEntropy",
     "post_hoc_logit_adjustment",

@@ -6,8 +6,9 @@ n_c training labels of class c, n all of them, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ringlight.errors import ConfigError, did_you_mean
 from ringlight.losses._checks import check_every_class, check_records
 
 WEIGHTS = ("balanced", "inverse", "effective_number")
@@ -75,3 +76,48 @@ def negatives_per_positive(class_counts: Sequence[int], num_records: int | None)
     check_every_class(class_counts, value="balanced", where=where, fix=fix)
     records = check_records(class_counts, num_records, value="balanced", where=where, fix=fix)
     return [(records - count) / count for count in class_counts]
+
+
+def class_number(name: str | int, num_classes: int, classes: Sequence[str], *, where: str) -> int:
+    """Return the number of a class that is named, or given by its number (also as text, as JSON has its keys).
+
+    A name comes first: in a data set with the classes "1" and "2", "1" is the first.
+
+    Raises:
+        ConfigError: there is no such class.
+
+    Examples:
+        >>> [class_number(name, 2, ("tight", "leak"), where="") for name in ("leak", 0, "1")]
+        [1, 0, 1]
+    """
+    if isinstance(name, str) and name in classes:
+        return list(classes).index(name)
+    text = str(name)
+    if not isinstance(name, bool) and text.isdecimal() and int(text) < num_classes:
+        return int(text)
+    known = [*classes, *map(str, range(num_classes))]
+    raise ConfigError(
+        "a class of the data set, by name or number", got=f"`{name}`", where=where, fix=did_you_mean(text, known)
+    )
+
+
+def listed_weights(weights: Mapping[str | int, float], num_classes: int, classes: Sequence[str]) -> list[float]:
+    """Return `{class: weight}` as a list, one number a class; a class that is not named counts 1.
+
+    Raises:
+        ConfigError: there is no such class, or one is given twice.
+
+    Examples:
+        >>> listed_weights({"leak": 1.5}, 2, ("tight", "leak"))
+        [1.0, 1.5]
+    """
+    where = "loss.weights"
+    found: dict[int, float] = {}
+    for name, weight in weights.items():
+        number = class_number(name, num_classes, classes, where=where)
+        if number in found:
+            raise ConfigError(
+                "one weight for each class", got=f"two for class {number}", where=where, fix=f"drop `{name}`"
+            )
+        found[number] = float(weight)
+    return [found.get(number, 1.0) for number in range(num_classes)]

@@ -5,7 +5,7 @@ B batch, K classes. All run in float32 whatever the logits' type.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.losses._checks import check_counts, check_list, check_number, check_shapes, check_task, check_word, exact
-from ringlight.losses.class_weights import WEIGHTS, class_weights, negatives_per_positive
+from ringlight.losses.class_weights import WEIGHTS, class_weights, listed_weights, negatives_per_positive
 from ringlight.types import Task
 
 Reduction = Literal["mean", "sum", "none"]
+Weights = Sequence[float] | Mapping[str | int, float] | Literal["balanced", "inverse", "effective_number"]
 
 
 class BCEWithLogits(nn.Module):
@@ -188,9 +189,10 @@ class CrossEntropy(nn.Module):
 class WeightedCrossEntropy(CrossEntropy):
     """Cross-entropy in which class c counts w_c times: sum_b w_y(b) (-log p_y(b)) / sum_b w_y(b).
 
-    n_c are the training images of class c, n all of them. `weights` is a list, or one of
+    n_c are the training images of class c, n all of them. `weights` is a list, a mapping of class names or numbers to
+    weights (a class it does not name counts 1), or one of
 
-    * `balanced`: n / (K n_c), scikit-learn's: the mean weight of an *image* is 1.
+    * `balanced`: n / (K n_c), as scikit-learn's `compute_class_weight`: the mean weight of an *image* is 1.
     * `inverse`: 1 / n_c, scaled so that the mean weight of a *class* is 1. It is `balanced` times one number for all
       classes, K / n over the mean of 1 / n_c, never above 1. The mean loss of class indices divides by the weights and
       is the same for both; the sum, the single losses, and the mean over class probabilities differ by that number.
@@ -204,16 +206,17 @@ class WeightedCrossEntropy(CrossEntropy):
     Args:
         num_classes: K, two or more.
         task: `multiclass`; targets are class indices (B,), or class probabilities (B, K).
-        class_counts: n_c, unless `weights` is a list.
+        class_counts: n_c, for the words.
         num_records: not used; every loss takes it.
+        classes: names of the classes, (K,), for weights by name.
         weights: see above; a list holds numbers of 0 or more, one a class.
         beta: 0 to 1, for `effective_number`.
         label_smoothing: 0 to 1, as in :class:`CrossEntropy`.
         reduction: `mean` (the weighted mean above; over B for probabilities), `sum` or `none` (B,).
 
     Raises:
-        ConfigError: a multi-label data set, a number out of range, a list of another length, a word without counts or
-            with a class that has none.
+        ConfigError: a multi-label data set, a number out of range, a list of another length, an unknown class, a word
+            without counts or with a class that has none.
 
     Examples:
         >>> WeightedCrossEntropy(2, class_counts=[30, 10]).get_params()["weights"]
@@ -232,7 +235,8 @@ class WeightedCrossEntropy(CrossEntropy):
         task: Task = "multiclass",
         class_counts: Sequence[int] | None = None,
         num_records: int | None = None,  # noqa: ARG002 - the family's common signature
-        weights: Sequence[float] | Literal["balanced", "inverse", "effective_number"] = "balanced",
+        classes: Sequence[str] = (),
+        weights: Weights = "balanced",
         beta: float = 0.999,
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
@@ -246,7 +250,8 @@ class WeightedCrossEntropy(CrossEntropy):
             )
             listed = class_weights(counts, weights, beta=beta, where="loss.weights", fix="list the weights")
         else:
-            listed = check_list(weights, num_classes, key="weights")
+            numbers = listed_weights(weights, num_classes, classes) if isinstance(weights, Mapping) else weights
+            listed = check_list(numbers, num_classes, key="weights")
         self.weight = torch.tensor(listed, dtype=torch.float32)
 
     def get_params(self) -> dict[str, object]:

@@ -35,7 +35,8 @@ class FocalLoss(nn.Module):
     `alpha` gives a and b:
 
     * a number: the paper's balance of positive against negative, a = alpha and b = 1 - alpha for every class
-      (torchvision's). In multi-class there is no negative term, so it scales the whole loss.
+      (torchvision's). In multi-class there is no negative term, so it scales the whole loss, as in Keras'
+      `CategoricalFocalCrossentropy`: the direction of every step stays, and with Adam's family nearly its length.
     * a list, one number a class in 0..1: the **weight of a class**, a_c = b_c = alpha_c.
     * `dynamic`: such a list from the training set, alpha_c = 1 - freq_c / total; freq_c counts the positive labels of
       class c, total those of all classes (`class_counts`). With many classes all of these come close to 1.

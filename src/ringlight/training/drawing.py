@@ -6,7 +6,7 @@ Shapes: N records, K classes.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.sampling import SAMPLERS, ClassSampler, EpochSampler, class_counts_of, sampler_problems
 from ringlight.errors import Problems
-from ringlight.types import Dataset
+from ringlight.training.rules import good_class
+from ringlight.types import Dataset, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,17 +56,18 @@ class Seen:
     """What the first epoch shows: how many records of each class, and how many in all.
 
     A loss that weighs classes is told this and not the bare counts: a class that is drawn 20 times as often must not
-    be weighted 20 times as well.
+    be weighted 20 times as well. `classes` are their names, for losses whose parameters name some.
     """
 
     class_counts: tuple[int, ...]
     num_records: int
+    classes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def seen_by(sampler: EpochSampler, train: Dataset) -> Seen:
     """Count what epoch 0 shows."""
     counts = class_counts_of(sampler, train.targets(), len(train.classes))
-    return Seen(tuple(counts), len(sampler.rows(0)))
+    return Seen(tuple(counts), len(sampler.rows(0)), train.classes)
 
 
 def record_weights(
@@ -100,7 +102,7 @@ def shown(sampler: EpochSampler, train: Dataset, config: Config) -> npt.NDArray[
     return weights
 
 
-def last_criterion(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:
+def last_criterion(config: Config, task: Task, seen: Seen, **changed: Any) -> nn.Module:
     """Build the configured loss as it is at the end of a run: for a fit that takes all records at once."""
     criterion = criterion_of(config, task, seen, **changed)
     set_progress = getattr(criterion, "set_progress", None)
@@ -109,17 +111,22 @@ def last_criterion(config: Config, task: str, seen: Seen, **changed: object) -> 
     return criterion
 
 
-def criterion_of(config: Config, task: str, seen: Seen, **changed: object) -> nn.Module:
-    """Build the configured loss; `changed` replaces parameters of its own."""
+def criterion_of(
+    config: Config, task: Task, seen: Seen, classes: tuple[str, ...] | None = None, **changed: Any
+) -> nn.Module:
+    """Build the configured loss; `classes` are by default those seen, `changed` replaces parameters of its own."""
     from ringlight.losses import LOSSES
 
+    names = seen.classes if classes is None else classes
     supplied: dict[str, Any] = {
         "num_classes": len(seen.class_counts),
         "task": task,
         "class_counts": list(seen.class_counts),
         "num_records": seen.num_records,
+        "classes": names,
+        "good_class": good_class(config.evaluation, names, task) if names else None,
     }
-    # A loss of another package may know nothing of the number of records.
+    # Few losses ask for names, and one of another package may know nothing of the number of records.
     taken = inspect.signature(LOSSES.factory(config.loss.name)).parameters
     supplied = {key: value for key, value in supplied.items() if key in taken}
     loss: nn.Module = LOSSES.build(config.loss.name, **supplied, **{**config.loss.params(), **changed})

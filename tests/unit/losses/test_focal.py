@@ -281,3 +281,15 @@ def test_reported_weights_read_back_to_the_same_bits(counts: list[int]) -> None:
     first = FocalLoss(4, class_counts=counts, alpha="dynamic")
     again = FocalLoss(4, alpha=json.loads(json.dumps(first.get_params()["alpha"])))
     assert torch.equal(first.alpha, again.alpha)
+
+
+def test_one_number_for_a_soft_max_scales_the_whole_loss_as_keras_does():
+    """Keras' CategoricalFocalCrossentropy by its own formula: alpha (1 - p)^gamma (-log p) of the truth."""
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(11))
+    truth = torch.tensor([0, 1, 2, 3, 3, 1])
+    p = torch.softmax(logits.double(), 1)
+    theirs = (0.25 * (1 - p) ** 2.0 * -torch.log(p) * torch.eye(4)[truth]).sum(1).mean()
+    ours = FocalLoss(4, task="multiclass", alpha=0.25, gamma=2.0)
+    assert float(ours(logits, truth)) == pytest.approx(float(theirs), rel=1e-5)
+    whole = FocalLoss(4, task="multiclass", alpha=None, gamma=2.0)
+    torch.testing.assert_close(ours(logits, truth), 0.25 * whole(logits, truth))
