@@ -14,6 +14,7 @@ from ringlight.config.load import compose
 from ringlight.data.augment import Augmenter, _albumentations, has_augmentation
 from ringlight.data.augment_batch import BatchAugmenter
 from ringlight.data.augment_batch_parts import SUPPORTED, draw_warp
+from ringlight.data.augment_config import augmentation_names
 from ringlight.data.augment_draws import sample_keys
 from ringlight.data.augmentations import AUGMENTATIONS
 from ringlight.errors import ConfigError, DataError, Problems
@@ -21,7 +22,7 @@ from ringlight.errors import ConfigError, DataError, Problems
 RNG = np.random.default_rng(0)
 COUNT = 1000
 IDS = [f"part {index}" for index in range(COUNT)]
-NAMES = [name for name in AUGMENTATIONS.names() if name != "defect_blackout"]
+NAMES = [name for name in augmentation_names("images") if name != "defect_blackout"]
 
 
 def picture(height: int = 24, width: int = 32) -> np.ndarray:
