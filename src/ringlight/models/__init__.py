@@ -1,24 +1,46 @@
-"""Image classifiers: our own by name, every timm classifier by its timm name. Modules map images to logits (B, K)."""
+"""Classifiers of images (our own, and every timm classifier by its timm name) and of windows; all give logits (B, K).
+
+A class attribute `takes` says which, `images` or `windows`; without it a model takes images.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 
 from ringlight.models.backbone import ConvNeXtTinyCBAM
-from ringlight.models.build import BuiltModel, build_model
+from ringlight.models.build import BuiltModel, build_model, build_sequence_model, is_estimator, takes_of
 from ringlight.models.cbam import CBAM
+from ringlight.models.describe import ModelFacts, describe_models
+from ringlight.models.sequence_cnn import CNN1D
+from ringlight.models.sequence_inception import InceptionTime
+from ringlight.models.sequence_resnet import ResNet1D
+from ringlight.models.sequence_rnn import GRUClassifier, LSTMClassifier
+from ringlight.models.sequence_tcn import TCN
 from ringlight.models.timm_family import TimmClassifiers
 from ringlight.models.weights import WeightsChoice, choose_weights
 from ringlight.registry import Catalogue
 
 MODELS: Catalogue[nn.Module] = Catalogue(
     "model",
-    {"convnext_tiny_cbam": ConvNeXtTinyCBAM},
-    supplied=("num_classes", "in_chans", "drop_rate", "pretrained"),
+    {
+        "convnext_tiny_cbam": ConvNeXtTinyCBAM,
+        "cnn1d": CNN1D,
+        "lstm": LSTMClassifier,
+        "gru": GRUClassifier,
+        "inception_time": InceptionTime,
+        "resnet1d": ResNet1D,
+        "tcn": TCN,
+    },
+    supplied=("num_classes", "in_chans", "drop_rate", "pretrained", "length", "task", "seed"),
     fallback=TimmClassifiers(),
     entry_point_group="ringlight.models",
 )
 """What `model.name` may be. A plug-in takes `num_classes` and, if it can, `in_chans`, `drop_rate` and `pretrained`
-(False, or the path of a weights file)."""
+(False, or the path of a weights file). One of windows says `takes = "windows"`; it takes `num_classes` and `in_chans`
+and, if it can, `drop_rate`, `length` (time steps), `task` and `seed`."""
 
-__all__ = ["CBAM", "MODELS", "BuiltModel", "ConvNeXtTinyCBAM", "WeightsChoice", "build_model", "choose_weights"]
+__all__ = [
+    "CBAM", "CNN1D", "MODELS", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "GRUClassifier", "InceptionTime",
+    "LSTMClassifier", "ModelFacts", "ResNet1D", "WeightsChoice", "build_model", "build_sequence_model",
+    "choose_weights", "describe_models", "is_estimator", "takes_of",
+]  # fmt: skip

@@ -174,8 +174,8 @@ def shift_scores(module: nn.Module, offsets_k: Tensor) -> None:
 
 
 @torch.no_grad()
-def features_before_head(module: nn.Module, images_bchw: Tensor) -> Tensor:
-    """Return what reaches the model's classifier, (B, D): the backbone's features, pooled.
+def features_before_head(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what reaches the model's classifier, (B, D), for images or windows: the backbone's features, pooled.
 
     The model runs as it always does and its classifier's input is overheard, so that these features are the very ones
     the finished model scores.
@@ -184,9 +184,9 @@ def features_before_head(module: nn.Module, images_bchw: Tensor) -> Tensor:
         ModelError: see :func:`classifier_of`.
     """
     heard: list[Tensor] = []
-    handle = classifier_of(module).register_forward_pre_hook(lambda _layer, inputs: heard.append(inputs[0]))
+    handle = classifier_of(module).register_forward_pre_hook(lambda _layer, given: heard.append(given[0]))
     try:
-        module(images_bchw)
+        module(inputs)
     finally:
         handle.remove()
     return heard[0]

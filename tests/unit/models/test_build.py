@@ -75,7 +75,7 @@ def test_every_mistake_comes_at_once():
 
 @pytest.mark.parametrize(
     ("typo", "meant"),
-    [("resnet81", "resnet18"), ("convnext_tiny_cbm", "convnext_tiny_cbam"), ("efficientnetb0", "efficientnet_b0")],
+    [("resnt18", "resnet18"), ("convnext_tiny_cbm", "convnext_tiny_cbam"), ("efficientnetb0", "efficientnet_b0")],
 )
 def test_a_misspelt_model_gets_the_near_miss(typo, meant):
     with pytest.raises(ConfigError) as caught:
