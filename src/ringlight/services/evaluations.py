@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ringlight.config.load import read_config
+from ringlight.data.checks import Inspection
 from ringlight.data.faults import first_of
+from ringlight.data.specs import Spec
+from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import DataError, RunError
 from ringlight.files import unwritable, write_json
 from ringlight.inference.tta import Space
@@ -168,12 +171,7 @@ def _new_data(opened: SavedModel, source: str, overrides: Sequence[str], workspa
             fix="name the column that holds the paths: data.path_column=COLUMN",
         )  # fmt: skip
     inspection = check_dataset(shown.dataset)
-    spec = opened.bundle.input_spec
-    if spec.image_size is None and len(inspection.image_sizes) > 1:
-        raise DataError(
-            "images of one size, as the model takes them at full size", got=f"{len(inspection.image_sizes)} sizes",
-            where=shown.dataset.name, fix="judge the sizes one after the other",
-        )  # fmt: skip
+    _require_input(opened.bundle.input_spec, inspection)
     data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=shown.dataset.name)
     found = grouped_as_configured(shown.config, data, shown.cache)
     seen = overlap(found.dataset, opened.trained_on)
@@ -197,6 +195,22 @@ def _new_data(opened: SavedModel, source: str, overrides: Sequence[str], workspa
     # One data set has one fingerprint, however a model orders its classes and whatever groups were found in it.
     card = {**data_card(data), "fingerprint": inspection.dataset.fingerprint}
     return _Judged(NEW_DATA, found.dataset, card, split)
+
+
+def _require_input(spec: Spec, inspection: Inspection) -> None:
+    """Refuse records that the model was not made for: pictures of many sizes at full size, other channels, images."""
+    data, sizes = inspection.dataset, len(inspection.image_sizes)
+    if isinstance(spec, WindowSpec):
+        spec.require(data.signals, data.name)
+    elif data.signals is not None:
+        raise DataError(
+            "images", got="windows of a signal", where=data.name, fix="choose data of images for this model"
+        )
+    elif spec.image_size is None and sizes > 1:
+        raise DataError(
+            "images of one size, as the model takes them at full size", got=f"{sizes} sizes", where=data.name,
+            fix="judge the sizes one after the other",
+        )  # fmt: skip
 
 
 def _refuse_seen(opened: SavedModel, judged: _Judged) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ringlight.config.load import group_values
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter, augmentation_needs, has_augmentation
+from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.augment_batch import BatchAugmenter
 from ringlight.data.augment_config import class_factors
 from ringlight.data.checks import Inspection
@@ -21,12 +22,11 @@ from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by, 
 from ringlight.training.frozen_features import backbone_embedder, feature_table
 from ringlight.training.imbalance import plain, shifts_scores, with_method
 from ringlight.training.imbalance_choice import Choice, candidates, choose_method
-from ringlight.types import Dataset
+from ringlight.types import Dataset, Signals
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ringlight.data.signal_augment import SignalAugmenter
     from ringlight.data.specs import Spec
     from ringlight.models import WeightsChoice
 
@@ -46,20 +46,24 @@ class Built:
     module: nn.Module
     weights: WeightsChoice
     criterion: nn.Module
-    augmenter: Augmenter | SignalAugmenter | None
+    augmenter: SectionAugmenter | None
     sampler: EpochSampler
     seen: Seen
     choice: Choice | None
     notes: tuple[str, ...]
 
 
-def augmentation_of(config: Config) -> Config:
-    """Return the configuration with the shipped heavy pipeline written out where classes have factors but none."""
+def augmentation_of(config: Config, signals: Signals | None) -> Config:
+    """Return the configuration with the shipped heavy pipeline written out where classes have factors but none.
+
+    `signals` tells windows from images, which have another pipeline.
+    """
     augmentation = config.augmentation
     if not class_factors(augmentation) or augmentation.get("heavy") is not None:
         return config
+    name = "heavy" if signals is None else "heavy_signals"
     return Config.model_validate(
-        {**config.model_dump(), "augmentation": {**augmentation, "heavy": group_values("augmentation", "heavy")}}
+        {**config.model_dump(), "augmentation": {**augmentation, "heavy": group_values("augmentation", name)}}
     )
 
 

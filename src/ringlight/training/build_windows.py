@@ -13,7 +13,7 @@ from ringlight.config.schema import Config
 from ringlight.data.augment_config import has_augmentation
 from ringlight.data.checks import Inspection
 from ringlight.data.signal_augment import SignalAugmenter
-from ringlight.data.window_spec import WindowSpec
+from ringlight.data.window_spec import Normalize, WindowSpec
 from ringlight.errors import ConfigError, Problems
 from ringlight.records import Signals
 from ringlight.runtime import DeviceChoice, choose_precision, seed_everything
@@ -28,6 +28,8 @@ from ringlight.types import Dataset
 if TYPE_CHECKING:
     from torch import nn
 
+    from ringlight.models import BuiltModel
+
 LARGEST_BATCH = 64
 """Windows per step that `auto` takes of a large data set."""
 STEPS_PER_EPOCH = 16
@@ -35,16 +37,17 @@ STEPS_PER_EPOCH = 16
 
 
 def build_window_parts(
-    config: Config, inspection: Inspection, dataset: Dataset, train: Dataset, device: DeviceChoice, cache: Path
-) -> Built:
+    config: Config, inspection: Inspection, dataset: Dataset, train: Dataset, device: DeviceChoice, cache: Path,
+    module: nn.Module | None = None,
+) -> Built:  # fmt: skip
     """Build the parts of a run on windows; the arguments are those of `build_parts`.
+
+    `module` is a model that the caller brings, windows (B, C, T) to scores (B, K); None builds the configured one.
 
     Raises:
         ConfigError: a choice that windows do not have, or that the model does not.
         Problems: a sampler or an augmentation that does not fit the records, a line each.
     """
-    from ringlight.models import build_sequence_model
-
     signals = dataset.signals
     if signals is None:
         raise ConfigError("windows", got="images", where="data.source", fix="use build_parts")
@@ -52,10 +55,7 @@ def build_window_parts(
     if lines:
         raise Problems(lines)
     seed_everything(config.experiment.seed)
-    built = build_sequence_model(
-        config.model.name, num_classes=len(dataset.classes), in_chans=len(signals.channels), length=signals.length,
-        drop_rate=config.model.drop_rate, task=dataset.task, seed=config.experiment.seed, params=config.model.params(),
-    )  # fmt: skip
+    built = _network(config, dataset, signals) if module is None else _given(module, signals)
     estimator = is_estimator(built.module)
     spec = WindowSpec.fit(train, normalize=_normalize(config, estimator))
     config, choice = _method(config, train, dataset, estimator, cache)
@@ -63,13 +63,30 @@ def build_window_parts(
     augmenter, notes = _augmenter(config, train, estimator)
     sampler = sampler_of(config, train, augmenter)
     seen = seen_by(sampler, train)
-    criterion = criterion_of(config, train.task, seen, train.classes)
+    criterion = criterion_of(config, train.task, seen)
     found = {**_data_path(config, device, signals, spec), "model.pretrained": False}
     return Built(
         config=resolve(config, inspection.dataset, device, criterion, found), spec=spec, module=built.module,
         weights=built.weights, criterion=criterion, augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
         notes=(*(() if choice is None else (choice.sentence,)), *notes),
     )  # fmt: skip
+
+
+def _network(config: Config, dataset: Dataset, signals: Signals) -> BuiltModel:
+    from ringlight.models import build_sequence_model
+
+    return build_sequence_model(
+        config.model.name, num_classes=len(dataset.classes), in_chans=len(signals.channels), length=signals.length,
+        drop_rate=config.model.drop_rate, task=dataset.task, seed=config.experiment.seed, params=config.model.params(),
+    )  # fmt: skip
+
+
+def _given(module: nn.Module, signals: Signals) -> BuiltModel:
+    from ringlight.models import BuiltModel, WeightsChoice
+
+    channels = len(signals.channels)
+    weights = WeightsChoice("random", "weights as the module was given")
+    return BuiltModel(module, weights, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
 def is_estimator(module: nn.Module) -> bool:
@@ -100,7 +117,7 @@ def window_problems(config: Config) -> list[str]:
     return lines
 
 
-def _normalize(config: Config, estimator: bool) -> str:
+def _normalize(config: Config, estimator: bool) -> Normalize:
     if config.data.normalize != "auto":
         return config.data.normalize
     return "none" if estimator else "channel"
@@ -112,7 +129,7 @@ def _batch_size(config: Config, num_records: int, estimator: bool) -> int:
     if estimator:
         return FROZEN_BATCH
     largest = max(1, min(LARGEST_BATCH, num_records // STEPS_PER_EPOCH))
-    return 2 ** (largest.bit_length() - 1)
+    return 1 << (largest.bit_length() - 1)
 
 
 def _augmenter(config: Config, train: Dataset, estimator: bool) -> tuple[SignalAugmenter | None, tuple[str, ...]]:

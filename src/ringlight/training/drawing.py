@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.config.schema import Config
-from ringlight.data.augment import Augmenter
+from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.sampling import SAMPLERS, ClassSampler, EpochSampler, class_counts_of, sampler_problems
 from ringlight.errors import Problems
 from ringlight.training.rules import good_class
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def sampler_of(config: Config, train: Dataset, augmenter: Augmenter | None) -> EpochSampler:
+def sampler_of(config: Config, train: Dataset, augmenter: SectionAugmenter | None) -> EpochSampler:
     """Build the configured sampler over the training records.
 
     Raises:

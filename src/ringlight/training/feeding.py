@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.config.schema import Config
-from ringlight.data.augment import Augmenter
+from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.cache import PixelCache, open_cache
 from ringlight.data.cache_build import Progress
 from ringlight.data.loader import make_loader
@@ -18,7 +18,6 @@ from ringlight.training.device_input import DeviceInput
 from ringlight.types import Dataset
 
 if TYPE_CHECKING:
-    from ringlight.data.signal_augment import SignalAugmenter
     from ringlight.data.specs import Spec
     from ringlight.training.plan import Plan
 
@@ -44,7 +43,7 @@ class Feeder:
         *,
         config: Config | None = None,
         batch_size: int | None = None,
-        augmenter: Augmenter | SignalAugmenter | None = None,
+        augmenter: SectionAugmenter | None = None,
     ) -> None:
         self.spec = spec
         self.device = device
@@ -117,6 +116,8 @@ class Feeder:
 
         cache = self._cache_of(train)
         reason = ""
+        if not isinstance(self.spec, InputSpec):
+            return None
         if cache is None:
             reason = "it needs the cache of decoded pictures (data.cache=disk)"
         elif self.augmenter is not None and not self.augments_on_device:

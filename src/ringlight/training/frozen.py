@@ -17,7 +17,8 @@ import torch
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.folds import Fold, make_folds
-from ringlight.errors import SplitError
+from ringlight.data.preprocess import InputSpec
+from ringlight.errors import ConfigError, SplitError
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.inference.tta import Tta
 from ringlight.runtime import LOGGER, DeviceChoice, seed_everything
@@ -66,7 +67,15 @@ class Frozen:
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Self:
-        """Take the parts of a plan."""
+        """Take the parts of a plan.
+
+        Raises:
+            ConfigError: its records are windows.
+        """
+        if not isinstance(plan.spec, InputSpec) or not isinstance(plan.augmenter, Augmenter | None):
+            raise ConfigError(
+                "images", got="windows", where="training.mode", fix="model.name=logistic_regression fits their features"
+            )
         return cls(
             module=plan.module,
             config=plan.config,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ringlight.config.schema import Config
-from ringlight.data.augment import Augmenter
+from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.loader import translating_lost_workers
 from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, RunError
@@ -25,7 +25,6 @@ from ringlight.types import Dataset, History, Prediction, RunControl, Task, Trac
 if TYPE_CHECKING:
     from torch import nn
 
-    from ringlight.data.signal_augment import SignalAugmenter
     from ringlight.data.specs import Spec
     from ringlight.training.frozen import Frozen
     from ringlight.training.plan import Plan
@@ -55,7 +54,7 @@ class DeepLearner:
         task: Task,
         config: Config | None = None,
         criterion: nn.Module | None = None,
-        augmenter: Augmenter | SignalAugmenter | None = None,
+        augmenter: SectionAugmenter | None = None,
         device: DeviceChoice | None = None,
         folder: Path | None = None,
         on_epoch: Callable[[History, Prediction | None], None] | None = None,
@@ -179,7 +178,10 @@ class DeepLearner:
         from ringlight.training.memory import images_at_once
 
         limit = images_at_once(
-            self.module, (shape[2], shape[3]), batch_size=shape[0], in_chans=shape[1],
+            self.module,
+            (shape[2], shape[3]),
+            batch_size=shape[0],
+            in_chans=shape[1],
             precision=config.training.precision,
         )
         if limit is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ringlight.data.duplicates import duplicate_sheet
-from ringlight.data.preprocess import fit_size, read_image
+from ringlight.data.preprocess import InputSpec, fit_size, read_image
 from ringlight.errors import DataError
 from ringlight.evaluation.metrics import classification_metrics
 from ringlight.evaluation.plots import confusion_figure, sample_figure
@@ -93,7 +93,7 @@ def epoch_pictures(plan: Plan, validation: Prediction) -> dict[str, Figure]:
     figures = {"confusion": confusion_figure(metrics)}
     if len(rows) and data.signals is not None:
         figures["samples"] = _worst_window(data, rows[0], _caption(validation, rows[0]))
-    elif len(rows):
+    elif len(rows) and isinstance(plan.spec, InputSpec):
         images = [fit_size(read_image(str(data[row].uri), in_chans=plan.spec.in_chans), plan.spec) for row in rows]
         figures["samples"] = sample_figure(images, [_caption(validation, row) for row in rows])
     return figures

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.config.schema import Config
 from ringlight.data import SOURCES
-from ringlight.data.augment import Augmenter, augmentation_problems
+from ringlight.data.augment import augmentation_problems
+from ringlight.data.augment_base import SectionAugmenter
+from ringlight.data.augmentations_base import Kind
 from ringlight.data.checks import Inspection
 from ringlight.data.sampling import SAMPLERS, EpochSampler
 from ringlight.errors import ConfigError, DataError, Problems
@@ -20,14 +22,13 @@ from ringlight.training.drawing import Seen
 from ringlight.training.heads import HEADS, head_problems
 from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
-from ringlight.training.records import data_notes, load_dataset
+from ringlight.training.records import check_dataset, data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ringlight.data.signal_augment import SignalAugmenter
     from ringlight.data.specs import Spec
     from ringlight.models import WeightsChoice
 
@@ -50,7 +51,7 @@ class Plan:
     module: nn.Module
     weights: WeightsChoice
     criterion: nn.Module
-    augmenter: Augmenter | SignalAugmenter | None
+    augmenter: SectionAugmenter | None
     sampler: EpochSampler
     seen: Seen
     device: DeviceChoice
@@ -100,13 +101,17 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What does not depend on the split: the checked data, the device; `config` is not resolved yet."""
+    """What does not depend on the split: the checked data, the device; `config` is not resolved yet.
+
+    `make_module` builds the model where the caller brings one of his own, None where the configuration names it.
+    """
 
     config: Config
     inspection: Inspection
     device: DeviceChoice
     notes: tuple[str, ...]
     cache: Path
+    make_module: Callable[[], nn.Module] | None = None
 
 
 def make_plan(config: Config, cache: Path) -> Plan:
@@ -126,8 +131,20 @@ def make_plan(config: Config, cache: Path) -> Plan:
     return plan_on(prepared, dataset, split)
 
 
-def prepare(config: Config, cache: Path) -> Prepared:
+def prepare(
+    config: Config,
+    cache: Path,
+    *,
+    dataset: Dataset | None = None,
+    make_module: Callable[[], nn.Module] | None = None,
+) -> Prepared:
     """Read and check the configured data, once for any number of splits (folds, trials).
+
+    Args:
+        config: the run's.
+        cache: the folder where pictures, windows and features are kept.
+        dataset: what to train on in the place of the configured source (:mod:`ringlight.training.arrays`).
+        make_module: builds the model in the place of the configured one; called once for each plan.
 
     Raises:
         ConfigError: a choice that cannot be met.
@@ -137,16 +154,20 @@ def prepare(config: Config, cache: Path) -> Prepared:
     device = choose_device(config.training.device)
     choose_precision(config.training.precision, device)
     _try_optimization(config)
-    config = augmentation_of(config)
     fits_a_head = config.training.mode != "finetune" or config.imbalance.method == "crt"
     lines = head_problems(config) if fits_a_head else []
     if lines:
         raise Problems(lines)
-    inspection = load_dataset(config, cache)
+    inspection = load_dataset(config, cache) if dataset is None else check_dataset(dataset)
     notes = data_notes(inspection)
+    config = augmentation_of(config, inspection.dataset.signals)
     _trainable(inspection, config)
+    if make_module is None:
+        _suits(inspection.dataset, config)
     _judgeable(inspection.dataset, config)
-    return Prepared(config=config, inspection=inspection, device=device, notes=notes, cache=cache)
+    return Prepared(
+        config=config, inspection=inspection, device=device, notes=notes, cache=cache, make_module=make_module
+    )
 
 
 def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
@@ -163,8 +184,14 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
     elif config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
-        build = build_parts if dataset.signals is None else _window_builder()
-        built = build(config, inspection, dataset, dataset.take(split.train), device, cache)
+        train = dataset.take(split.train)
+        if dataset.signals is None:
+            built = build_parts(config, inspection, dataset, train, device, cache)
+        else:
+            from ringlight.training.build_windows import build_window_parts
+
+            made = prepared.make_module
+            built = build_window_parts(config, inspection, dataset, train, device, cache, made and made())
     _fitted_later(built)
     return Plan(
         config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,
@@ -172,12 +199,6 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
         sampler=built.sampler, seen=built.seen, device=device, notes=(*notes, *built.notes), cache=cache,
         choice=built.choice,
     )  # fmt: skip
-
-
-def _window_builder() -> Callable[..., Built]:
-    from ringlight.training.build_windows import build_window_parts
-
-    return build_window_parts
 
 
 def _fitted_later(built: Built) -> None:
@@ -214,7 +235,6 @@ def _trainable(inspection: Inspection, config: Config) -> None:
             where="model.num_classes",
             fix="leave it out (null) to take it from the data",
         )
-    _suits(dataset, config)
     if config.data.image_size is None and len(sizes) > 1:
         listed = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
         raise DataError(
@@ -229,9 +249,9 @@ def _suits(dataset: Dataset, config: Config) -> None:
     """Refuse a model or an augmentation that is meant for the other kind of records."""
     from ringlight.models import MODELS
 
-    kind = "images" if dataset.signals is None else "windows"
+    kind: Kind = "images" if dataset.signals is None else "windows"
     takes = getattr(MODELS.factory(config.model.name), "takes", "images")
-    lines = augmentation_problems(config.augmentation)
+    lines = augmentation_problems(config.augmentation, kind=kind)
     if takes != kind:
         known = [name for name, part in MODELS.parts.items() if getattr(part, "takes", "images") == kind]
         lines.insert(
