@@ -22,6 +22,7 @@ from ringlight.training.chunks import (
     out_of_memory,
 )
 from ringlight.training.device_input import DeviceInput
+from ringlight.training.mixing import Mixup, mixed_loss
 from ringlight.types import Batch, Prediction, Task
 
 
@@ -51,6 +52,9 @@ class ClassificationTask(LightningModule):
     `device_input` turns batches of bytes into input, where the loader delivers such. `images_at_once` divides steps
     from the start, where it was foreseen that a whole batch does not fit
     (:func:`ringlight.training.memory.images_at_once`).
+
+    `mixer` blends the records of a training batch before anything else happens to it, so that the chunks of a step are
+    chunks of the blend, whose weight they share.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class ClassificationTask(LightningModule):
         monitor: str | None,
         device_input: DeviceInput | None = None,
         images_at_once: int | None = None,
+        mixer: Mixup | None = None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -75,6 +80,8 @@ class ClassificationTask(LightningModule):
         self.seed = seed
         self.monitor = monitor
         self.device_input = device_input
+        self.mixer = mixer
+        self._mix_weight: float | None = None
         self._make_optimizer = optimizer
         self._make_schedule = schedule
         self._plateau: Any = None
@@ -144,6 +151,7 @@ class ClassificationTask(LightningModule):
         Raises:
             TrainingError: the loss is NaN or infinite.
         """
+        batch = self._mixed(batch, batch_idx)
         self._batch, self._loss, self._step = batch, None, batch_idx
         computed: list[Tensor] = []
 
@@ -157,7 +165,17 @@ class ClassificationTask(LightningModule):
             self._check(self._loss.detach())
         return torch.ones((), device=self.device, requires_grad=True)
 
+    def _mixed(self, batch: Batch, step: int) -> Batch:
+        """Return the batch blended, its targets in pairs (B, 2, ...), where there is a mixer; else as it is."""
+        if self.mixer is None:
+            return batch
+        mixed = self.mixer.mix(batch["input"], batch["target"], epoch=self.current_epoch, step=step)
+        self._mix_weight = mixed.weight
+        return {**batch, "input": mixed.inputs, "target": mixed.targets}
+
     def _loss_of(self, images: Tensor, targets: Tensor) -> Tensor:
+        if self._mix_weight is not None:
+            return mixed_loss(self.criterion, self.module(images), targets, self._mix_weight)
         loss: Tensor = self.criterion(self.module(images), targets)
         return loss
 
