@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import inspect
 import io
+from importlib.resources import files
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ringlight.optim import OPTIMIZERS, SCHEDULERS, build_optimizer, build_schedule, optimizers, schedules
+from ringlight.optim import (
+    OPTIMIZERS,
+    RATES,
+    SCHEDULERS,
+    build_optimizer,
+    build_schedule,
+    optimizers,
+    schedules,
+    schedules_steps,
+)
 
 EPOCHS, STEPS = 4, 3
 
@@ -70,11 +81,12 @@ def test_nothing_public_is_missing_from_the_catalogues():
     assert functions == set(OPTIMIZERS.parts.values())
     classes = {
         value
-        for name, value in vars(schedules).items()
+        for module in (schedules, schedules_steps)
+        for name, value in vars(module).items()
         if inspect.isclass(value)
         and issubclass(value, LRScheduler)
         and not name.startswith("_")
-        and value.__module__ == schedules.__name__
+        and value.__module__ == module.__name__
     }
     assert classes == set(SCHEDULERS.parts.values())
 
@@ -116,9 +128,31 @@ def test_a_rate_is_never_zero_nor_above_the_configured_one(name, warmup):
     assert max(run.rates) == pytest.approx(0.01, rel=0.1)
 
 
-@pytest.mark.parametrize("name", ["warmup_cosine", "one_cycle", "constant", "plateau"])
+@pytest.mark.parametrize("name", sorted(SCHEDULERS.parts))
 def test_a_warmup_rises(name):
     run = _Run(scheduler=name, warmup=1.0)
     run.epochs(0, 2)
     assert run.rates[0] < run.rates[STEPS]
     assert sorted(run.rates[:STEPS]) == run.rates[:STEPS]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULERS.parts))
+def test_a_schedule_has_a_group_file_that_builds(name):
+    params = yaml.safe_load((files("ringlight") / "configs" / "scheduler" / f"{name}.yaml").read_text())
+    assert params.pop("name") == name
+    assert SCHEDULERS.problems(name, params) == []
+    assert _Run(scheduler=name).schedule.scheduler is not None
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS.parts) - {"plateau"}))
+def test_a_schedule_by_step_is_its_pure_function_whenever_it_is_asked(name):
+    """A resumed run continues from the step count alone, so that nothing else may decide a rate."""
+    run = _Run(scheduler=name)
+    curve = run.schedule.scheduler
+    run.epochs(0, EPOCHS)
+    assert [curve.value(0.01, step) for step in reversed(range(EPOCHS * STEPS))] == run.rates[::-1]
+    taken = inspect.signature(RATES[name]).parameters
+    settings = {key: value for key, value in vars(curve).items() if key in taken and value is not None}
+    if name == "polynomial":
+        settings["decay_steps"] = EPOCHS * STEPS - STEPS
+    assert [RATES[name](step, base_lr=0.01, **settings) for step in range(EPOCHS * STEPS)] == run.rates

@@ -6,8 +6,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ringlight.optim.build import Schedule, build_optimizer, build_schedule, parameter_groups
+from ringlight.optim.keras_names import KERAS_NAMES, from_keras_names
 from ringlight.optim.optimizers import adam, adamw, rmsprop, sgd
 from ringlight.optim.schedules import Constant, OneCycle, Plateau, WarmupCosine
+from ringlight.optim.schedules_rates import RATES
+from ringlight.optim.schedules_steps import Cosine, Exponential, Polynomial, Warmup
 from ringlight.registry import Catalogue
 
 OPTIMIZERS: Catalogue[Optimizer] = Catalogue(
@@ -20,25 +23,42 @@ OPTIMIZERS: Catalogue[Optimizer] = Catalogue(
 
 SCHEDULERS: Catalogue[LRScheduler] = Catalogue(
     "scheduler",
-    {"warmup_cosine": WarmupCosine, "one_cycle": OneCycle, "plateau": Plateau, "constant": Constant},
+    {
+        "warmup_cosine": WarmupCosine,
+        "one_cycle": OneCycle,
+        "plateau": Plateau,
+        "constant": Constant,
+        "warmup": Warmup,
+        "cosine": Cosine,
+        "exponential": Exponential,
+        "polynomial": Polynomial,
+    },
     supplied=("optimizer", "num_epochs", "steps_per_epoch", "warmup_epochs", "mode"),
     entry_point_group="ringlight.schedulers",
 )
 """What `scheduler.name` may be. Each is called with `optimizer`, `num_epochs`, `steps_per_epoch` and `warmup_epochs`;
-a subclass of PyTorch's ReduceLROnPlateau also with `mode`, and is stepped once an epoch with the monitored metric."""
+a subclass of PyTorch's ReduceLROnPlateau also with `mode`, and is stepped once an epoch with the metric of its own
+`monitor`, if it has one, or of the training's."""
 
 __all__ = [
+    "KERAS_NAMES",
     "OPTIMIZERS",
+    "RATES",
     "SCHEDULERS",
     "Constant",
+    "Cosine",
+    "Exponential",
     "OneCycle",
     "Plateau",
+    "Polynomial",
     "Schedule",
+    "Warmup",
     "WarmupCosine",
     "adam",
     "adamw",
     "build_optimizer",
     "build_schedule",
+    "from_keras_names",
     "parameter_groups",
     "rmsprop",
     "sgd",

@@ -19,11 +19,15 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A learning-rate schedule: step it after every optimiser step or every epoch, with the monitored metric or not."""
+    """A learning-rate schedule: step it after every optimiser step or every epoch, with the monitored metric or not.
+
+    `monitor` is the metric it asks for; None is the one that the training monitors.
+    """
 
     scheduler: LRScheduler
     interval: Literal["step", "epoch"]
     needs_metric: bool
+    monitor: str | None = None
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -120,4 +124,5 @@ def build_schedule(
         **supplied,
         **params,
     )
-    return Schedule(scheduler, "epoch" if needs_metric else "step", needs_metric)
+    monitor = getattr(scheduler, "monitor", None) if needs_metric else None
+    return Schedule(scheduler, "epoch" if needs_metric else "step", needs_metric, monitor)

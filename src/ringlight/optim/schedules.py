@@ -1,4 +1,4 @@
-"""Learning rates over a run, as closed formulas of the optimiser step.
+"""Learning rates over a run, as closed formulas of the optimiser step (:mod:`ringlight.optim.schedules_rates`).
 
 Notation: t = 0, 1, ... is the optimiser step (accumulated batches are one), S steps an epoch, E epochs,
 T = E S steps in all, W = warmup_epochs x S steps of warm-up, L the optimiser's configured `lr`.
@@ -16,15 +16,26 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ringlight.errors import ConfigError
+from ringlight.optim.schedules_rates import check_rate, constant_rate, cosine_rate, one_cycle_rate
 
 
 class _Curve(LRScheduler):
     """A rate that is a function of the step: `value(L, t)`. Needs one call of `step()` per optimiser step."""
 
-    def __init__(self, optimizer: Optimizer, *, num_epochs: int, steps_per_epoch: int, warmup_epochs: float) -> None:
-        self.total_steps = num_epochs * steps_per_epoch
-        self.warmup_steps = warmup_steps(num_epochs, steps_per_epoch, warmup_epochs)
-        super().__init__(optimizer)
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        num_epochs: int,
+        steps_per_epoch: int,
+        warmup_epochs: float,
+        warmup_steps: int | None = None,
+        total_steps: int | None = None,
+    ) -> None:
+        warming = steps_of_warmup(num_epochs, steps_per_epoch, warmup_epochs)
+        self.total_steps = num_epochs * steps_per_epoch if total_steps is None else total_steps
+        self.warmup_steps = warming if warmup_steps is None else warmup_steps
+        super().__init__(optimizer)  # it asks for the rate of step 0, which refuses numbers out of range
 
     def value(self, base_lr: float, step: int) -> float:
         """Return the rate of optimiser step `step`, of a group whose configured rate is `base_lr`."""
@@ -33,9 +44,6 @@ class _Curve(LRScheduler):
     def get_lr(self) -> list[Any]:
         """Return the rate of every parameter group at the present step."""
         return [self.value(float(base_lr), self.last_epoch) for base_lr in self.base_lrs]
-
-    def _warming(self, base_lr: float, step: int) -> float:
-        return base_lr * (step + 1) / (self.warmup_steps + 1)
 
 
 class WarmupCosine(_Curve):
@@ -61,16 +69,14 @@ class WarmupCosine(_Curve):
         warmup_epochs: float = 0.0,
         min_lr: float = 0.0,
     ) -> None:
-        lr = min(float(group["lr"]) for group in optimizer.param_groups)
-        self.min_lr = _check(0 <= min_lr <= lr, min_lr, "min_lr", f"a rate between 0 and the optimizer's {lr:g}")
+        self.min_lr = min_lr
         super().__init__(optimizer, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch, warmup_epochs=warmup_epochs)
 
     def value(self, base_lr: float, step: int) -> float:
         """Return the rate of a step."""
-        if step < self.warmup_steps:
-            return self._warming(base_lr, step)
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
-        return self.min_lr + (base_lr - self.min_lr) * (1 + math.cos(math.pi * done)) / 2
+        return cosine_rate(
+            step, base_lr=base_lr, total_steps=self.total_steps, min_lr=self.min_lr, warmup_steps=self.warmup_steps
+        )
 
 
 class OneCycle(_Curve):
@@ -103,24 +109,19 @@ class OneCycle(_Curve):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        self.max_lr_factor = _check(max_lr_factor > 0, max_lr_factor, "max_lr_factor", "a factor above 0")
-        self.pct_start = _check(0 <= pct_start < 1, pct_start, "pct_start", "a share of at least 0 and below 1")
-        self.div_factor = _check(div_factor >= 1, div_factor, "div_factor", "a divisor of 1 or more")
-        self.final_div_factor = _check(
-            final_div_factor >= 1, final_div_factor, "final_div_factor", "a divisor of 1 or more"
-        )
+        self.max_lr_factor = max_lr_factor
+        self.pct_start = pct_start
+        self.div_factor = div_factor
+        self.final_div_factor = final_div_factor
         super().__init__(optimizer, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch, warmup_epochs=warmup_epochs)
 
     def value(self, base_lr: float, step: int) -> float:
         """Return the rate of a step."""
-        peak = base_lr * self.max_lr_factor
-        start = peak / self.div_factor
-        end = start / self.final_div_factor
-        top = (self.warmup_steps or self.pct_start * self.total_steps) - 1
-        if step <= top and top > 0:
-            return _half_cosine(start, peak, step / top)
-        top = max(top, 0.0)
-        return _half_cosine(peak, end, min(1.0, (step - top) / max(1.0, self.total_steps - 1 - top)))
+        return one_cycle_rate(
+            step, base_lr=base_lr, total_steps=self.total_steps, warmup_steps=self.warmup_steps,
+            max_lr_factor=self.max_lr_factor, pct_start=self.pct_start, div_factor=self.div_factor,
+            final_div_factor=self.final_div_factor,
+        )  # fmt: skip
 
 
 class Constant(_Curve):
@@ -133,7 +134,7 @@ class Constant(_Curve):
 
     def value(self, base_lr: float, step: int) -> float:
         """Return the rate of a step."""
-        return self._warming(base_lr, step) if step < self.warmup_steps else base_lr
+        return constant_rate(step, base_lr=base_lr, warmup_steps=self.warmup_steps)
 
 
 class Plateau(ReduceLROnPlateau):
@@ -142,7 +143,8 @@ class Plateau(ReduceLROnPlateau):
     Steps once an epoch, with the metric. Its warm-up moves by epochs too: epoch e < warmup_epochs runs at
     L (e + 1) / (warmup_epochs + 1), and epochs of warm-up do not count as waiting. An improvement is one by more than
     `threshold` (absolute); `mode` says whether larger (`max`) or smaller (`min`) is better; no rate goes below
-    `min_lr`.
+    `min_lr`. `monitor` is the validation metric, or `loss`, that it follows; null is `training.monitor`. Without a
+    validation part it follows the training loss.
     """
 
     def __init__(
@@ -153,15 +155,17 @@ class Plateau(ReduceLROnPlateau):
         steps_per_epoch: int,
         warmup_epochs: float = 0.0,
         mode: Literal["min", "max"] = "max",
+        monitor: str | None = None,
         factor: float = 0.5,
         patience: int = 5,
         threshold: float = 1e-4,
         min_lr: float = 0.0,
     ) -> None:
-        _check(0 < factor < 1, factor, "factor", "a factor between 0 and 1")
-        _check(patience >= 0, patience, "patience", "a number of epochs of 0 or more")
-        _check(min_lr >= 0, min_lr, "min_lr", "a rate of 0 or more")
-        warmup_steps(num_epochs, steps_per_epoch, warmup_epochs)
+        check_rate(0 < factor < 1, factor, "factor", "a factor between 0 and 1")
+        check_rate(patience >= 0, patience, "patience", "a number of epochs of 0 or more")
+        check_rate(min_lr >= 0, min_lr, "min_lr", "a rate of 0 or more")
+        steps_of_warmup(num_epochs, steps_per_epoch, warmup_epochs)
+        self.monitor = monitor
         self.warmup_epochs = math.ceil(warmup_epochs)
         self.full_lrs = [float(group["lr"]) for group in optimizer.param_groups]
         super().__init__(
@@ -192,7 +196,7 @@ class Plateau(ReduceLROnPlateau):
         super().step(metrics, epoch)
 
 
-def warmup_steps(num_epochs: int, steps_per_epoch: int, warmup_epochs: float) -> int:
+def steps_of_warmup(num_epochs: int, steps_per_epoch: int, warmup_epochs: float) -> int:
     """Return W, the optimiser steps of the warm-up.
 
     Raises:
@@ -213,13 +217,3 @@ def warmup_steps(num_epochs: int, steps_per_epoch: int, warmup_epochs: float) ->
             fix="shorten it, or raise training.num_epochs",
         )
     return round(warmup_epochs * steps_per_epoch)
-
-
-def _half_cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _check(holds: bool, value: float, key: str, expected: str) -> float:
-    if not holds:
-        raise ConfigError(expected, got=f"{value:g}", where=f"scheduler.{key}", fix="correct the value")
-    return value

@@ -90,8 +90,8 @@ def test_unknown_names_and_parameters_come_together():
         "optimizer.eps: expected a valid number, got 'small'; correct the value (default: 1e-08)",
     ]
     optimizer = build_optimizer("sgd", _net(), lr=0.1, weight_decay=0.0)
-    with pytest.raises(Problems, match=r"scheduler\.name: expected a known scheduler, got `cosine`"):
-        build_schedule("cosine", optimizer, num_epochs=2, steps_per_epoch=2)
+    with pytest.raises(Problems, match=r"scheduler\.name: expected a known scheduler, got `cosin`"):
+        build_schedule("cosin", optimizer, num_epochs=2, steps_per_epoch=2)
 
 
 def test_what_the_engine_supplies_cannot_be_configured_twice():
