@@ -10,7 +10,9 @@ from torch import nn
 from ringlight.models.backbone import ConvNeXtTinyCBAM
 from ringlight.models.build import BuiltModel, build_model, build_sequence_model, is_estimator, takes_of
 from ringlight.models.cbam import CBAM
+from ringlight.models.classical import SVM, ExtraTrees, GradientBoosting, LogisticRegression, RandomForest
 from ringlight.models.describe import ModelFacts, describe_models
+from ringlight.models.rocket import MiniRocket, MultiRocket
 from ringlight.models.sequence_cnn import CNN1D
 from ringlight.models.sequence_inception import InceptionTime
 from ringlight.models.sequence_resnet import ResNet1D
@@ -30,6 +32,13 @@ MODELS: Catalogue[nn.Module] = Catalogue(
         "inception_time": InceptionTime,
         "resnet1d": ResNet1D,
         "tcn": TCN,
+        "random_forest": RandomForest,
+        "extra_trees": ExtraTrees,
+        "svm": SVM,
+        "logistic_regression": LogisticRegression,
+        "gradient_boosting": GradientBoosting,
+        "minirocket": MiniRocket,
+        "multirocket": MultiRocket,
     },
     supplied=("num_classes", "in_chans", "drop_rate", "pretrained", "length", "task", "seed"),
     fallback=TimmClassifiers(),
@@ -40,7 +49,8 @@ MODELS: Catalogue[nn.Module] = Catalogue(
 and, if it can, `drop_rate`, `length` (time steps), `task` and `seed`."""
 
 __all__ = [
-    "CBAM", "CNN1D", "MODELS", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "GRUClassifier", "InceptionTime",
-    "LSTMClassifier", "ModelFacts", "ResNet1D", "WeightsChoice", "build_model", "build_sequence_model",
+    "CBAM", "CNN1D", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "ExtraTrees", "GRUClassifier",
+    "GradientBoosting", "InceptionTime", "LSTMClassifier", "LogisticRegression", "MiniRocket", "ModelFacts",
+    "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice", "build_model", "build_sequence_model",
     "choose_weights", "describe_models", "is_estimator", "takes_of",
 ]  # fmt: skip

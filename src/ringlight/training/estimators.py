@@ -1,0 +1,110 @@
+"""Classical models behind the engine's `Learner` protocol: described once, fitted at once, then judged like a network.
+
+Shapes: N records, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ringlight.data.window_spec import WindowSpec
+from ringlight.data.window_store import WindowReader
+from ringlight.errors import RunError
+from ringlight.evaluation.metrics import classification_metrics, flatten
+from ringlight.inference.tta import Tta
+from ringlight.models.estimator import EstimatorModel
+from ringlight.runtime import LOGGER, seed_everything
+from ringlight.training.callbacks import preparing
+from ringlight.training.drawing import last_criterion, sampler_of, shown
+from ringlight.training.frozen_features import FeatureTable
+from ringlight.training.learner import DeepLearner
+from ringlight.training.linear_fit import targets_tensor
+from ringlight.training.rules import truth_of
+from ringlight.training.window_table import window_table
+from ringlight.types import Dataset, History, Prediction, RunControl, Tracker
+
+if TYPE_CHECKING:
+    from ringlight.training.plan import Plan
+
+PREPARED = 1024
+"""Training windows, drawn by the seed, that a description is prepared with where it needs some (ROCKET's biases)."""
+
+
+class EstimatorLearner(DeepLearner):
+    """Fits an :class:`~ringlight.models.estimator.EstimatorModel` to the features of the training windows.
+
+    The features of the plan's whole data set are computed once and kept, so that its parts, folds and repeated runs
+    share one pass; a description that is fitted itself (ROCKET) knows the training windows alone, and each of its fits
+    needs a pass. How often a sampler and the copies of a class would show a record is its weight. Augmented windows
+    themselves are never made: an estimator sees plain ones. A validation part is only judged.
+    """
+
+    _table: FeatureTable | None = None
+
+    def fit(
+        self,
+        train: Dataset,
+        val: Dataset | None,
+        *,
+        tracker: Tracker,
+        control: RunControl,
+        resume: Path | None,  # noqa: ARG002
+    ) -> History:
+        """Fit the estimator; the history has one row. `resume` changes nothing: features that were kept are read.
+
+        Raises:
+            InterruptedRunError: the control stopped it while features were computed.
+            RunError: a learner that was loaded or made of single parts.
+        """
+        plan, model, spec = self._needed()
+        config = plan.config
+        seed_everything(config.experiment.seed)
+        if model.needs_windows:
+            rows = np.random.default_rng(config.experiment.seed).permutation(len(train))[:PREPARED]
+            model.prepare(spec.apply(WindowReader.of(train).read(np.sort(rows))))
+        self._table = window_table(model, plan.dataset, spec, cache=plan.cache, progress=preparing(control))
+        weights = shown(sampler_of(config, train, self.augmenter), train, config)
+        model.fit_features(self._table.of(train), train.targets(), weights)
+        self.finish(train)
+        row: dict[str, float] = {"epoch": 0, **self._scores("train", train, plan)}
+        validation = None
+        if val is not None and len(val):
+            row |= self._scores("val", val, plan)
+            validation = self.predict(val)
+        history = History([row])
+        tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, 0)
+        self.on_epoch(history, validation)
+        told = [f"{name} {row[name]:.4f}" for name in ("train/loss", "val/loss", "val/macro_f1") if name in row]
+        LOGGER.info("fitted  %s", "  ".join(told))
+        return history
+
+    def _needed(self) -> tuple[Plan, EstimatorModel, WindowSpec]:
+        if self._plan is None or not isinstance(self.module, EstimatorModel) or not isinstance(self.spec, WindowSpec):
+            raise RunError(
+                "a learner made from a plan with a classical model of windows", got=type(self.module).__name__,
+                where="EstimatorLearner.fit", fix="build it with EstimatorLearner.from_plan",
+            )  # fmt: skip
+        return self._plan, self.module, self.spec
+
+    def _scores(self, part: str, data: Dataset, plan: Plan) -> dict[str, float]:
+        """Return the configured loss on the scores, of a part that was not learned from with its metrics."""
+        prediction = self.predict(data)
+        criterion = last_criterion(plan.config, data.task, plan.seen)
+        targets = targets_tensor(truth_of(prediction), data.task)
+        with torch.inference_mode():
+            loss = float(criterion.eval()(torch.as_tensor(prediction.logits), targets))
+        if part == "train":
+            return {"train/loss": loss}
+        metrics = classification_metrics(truth_of(prediction), prediction.probabilities, data.classes, data.task)
+        return {f"{part}/{name}": value for name, value in {"loss": loss, **flatten(metrics)}.items()}
+
+    def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
+        """Return raw scores; of records whose features are known, by the estimator alone."""
+        if self._table is None or tta.runs > 1 or not self._table.has(data):
+            return super().predict_views(data, tta)
+        _, model, _ = self._needed()
+        return Prediction(data.ids, model.scores(self._table.of(data)), self.classes, self.task, data.targets())
