@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import data, judging
+from ringlight.cli import crossval, data, judging
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -176,6 +176,7 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+app.command(short_help="Train a recipe once a fold, and tell how far its scores can be trusted.")(crossval.crossval)
 app.command(short_help="Judge a trained model again, also on new data.")(judging.evaluate)
 app.command(short_help="Put runs side by side, with the interval of each difference.")(judging.compare)
 

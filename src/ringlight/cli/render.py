@@ -89,12 +89,13 @@ class _Bar:
         self._bar = progress.add_task("training", total=None, rate="", epoch="preparing")
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
+        fold = f"fold {int(progress['fold']) + 1}/{int(progress['num_folds'])}, " if "fold" in progress else ""
         self._progress.update(
             self._bar,
             completed=int(progress["done"]),
             total=int(progress["total"]),
             rate=f"{progress['images_per_second']:.1f} images/s",
-            epoch=f"epoch {int(progress['epoch']) + 1}/{int(progress['num_epochs'])}",
+            epoch=f"{fold}epoch {int(progress['epoch']) + 1}/{int(progress['num_epochs'])}",
         )
         return "go"
 

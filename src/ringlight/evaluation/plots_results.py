@@ -12,14 +12,15 @@ from ringlight.evaluation.metrics import Metrics
 from ringlight.evaluation.plots import confusion_figure, history_figure, per_class_figure
 from ringlight.evaluation.plots_curves import MOST_CURVES, energy_figure, reliability_figure, roc_pr_figure
 from ringlight.evaluation.plots_decisions import MEASURES, operating_figure, reject_figure
+from ringlight.evaluation.plots_folds import folds_figure
 from ringlight.types import History
 
 
 def result_figures(results: Mapping[str, Any]) -> dict[str, Figure]:
     """Return the figures that results (schema version 1 or 2) hold the numbers for, by the names a report knows.
 
-    `confusion`, `per_class`, `history`, `roc_pr`, `reliability`, `operating`, `reject`, `energy`; one whose numbers are
-    missing is left out.
+    `confusion`, `per_class`, `history`, `roc_pr`, `reliability`, `operating`, `reject`, `energy`, and `folds` of a
+    cross-validation; one whose numbers are missing is left out.
     """
     test = results["test"]
     figures: dict[str, Figure] = {}
@@ -32,6 +33,8 @@ def result_figures(results: Mapping[str, Any]) -> dict[str, Figure]:
         )
     if results.get("history"):
         figures["history"] = history_figure(_history(results), monitor=(results.get("best") or {}).get("monitor"))
+    if results.get("cross_validation"):
+        figures["folds"] = folds_figure(results["cross_validation"])
     return figures | _curves(results) | _decisions(results)
 
 

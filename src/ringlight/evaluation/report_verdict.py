@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ringlight.evaluation.report_blocks import Sentence, counted, estimate, listed, said
+from ringlight.evaluation.report_folds import fold_sentences
 
 POINTS_SHOWN = 1.0
 """Percentage points between a random and a grouped split worth a red sentence, where the probe does not say itself."""
 
-_PARTS = {"test": "test data", "val": "validation data"}
+_PARTS = {"test": "test data", "val": "validation data", "out-of-fold": "out-of-fold predictions"}
 """The parts of a run in words; what else was judged (new data) has its own."""
 
 _UNCHECKED = ("not possible", "no leak check")
@@ -18,7 +19,7 @@ _UNCHECKED = ("not possible", "no leak check")
 
 def verdict(results: Mapping[str, Any]) -> tuple[Sentence, ...]:
     """Return the opening sentences: the overall score, the weakest class, what cannot be judged, leaks, decisions."""
-    scores = (*_judged(results), *_weakest(results), *_too_few(results))
+    scores = (*_judged(results), *fold_sentences(results), *_weakest(results), *_too_few(results))
     leaks = tuple(leak_sentences(results))
     opening = (*leaks, *scores) if results["split"].get("leaky") else (*scores, *leaks)  # a leak voids what follows
     return (*opening, *_decisions(results))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ringlight.data.folds_methods import Division
 from ringlight.evaluation.metrics import METRIC_NAMES
+from ringlight.evaluation.probabilities import reliability
 from ringlight.files import write_json
 from ringlight.runtime import Environment
 from ringlight.training.fold_files import FoldResult
@@ -16,7 +17,7 @@ from ringlight.training.judge import HEADLINE, Verdict, probe_of, verdict_of, wr
 from ringlight.training.pages import write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import part_card, results
-from ringlight.training.rules import NO_VALIDATION, Rules, good_class
+from ringlight.training.rules import NO_VALIDATION, Rules, good_class, truth_of
 from ringlight.types import History, Tracker
 
 POINTS = (
@@ -85,6 +86,9 @@ def cross_validation_results(
     summary = summarized(plan, division, found, verdict)
     values = results(plan, run, History(), verdict, probe_of(plan), where, timings)
     cv = plan.config.cv.model_dump(mode="json")
+    before = out_of_fold(division, found, raw=True)[1]
+    diagrams = values["calibration"]["reliability"]
+    diagrams["before"] = reliability(truth_of(before), before.probabilities).to_dict()
     leaks = dict.fromkeys(line for split in division.splits for line in split.leaks)
     checks = dict.fromkeys(split.leak_check for split in division.splits)
     return {

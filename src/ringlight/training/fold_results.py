@@ -178,17 +178,18 @@ def _share(card: Mapping[str, Any]) -> float:
     return float(card["test"]["num_records"] / given)
 
 
-def out_of_fold(division: Division, found: Sequence[FoldResult]) -> tuple[Dataset, Prediction]:
-    """Put the calibrated scores of the first repeat together, in the order of the data set.
+def out_of_fold(division: Division, found: Sequence[FoldResult], *, raw: bool = False) -> tuple[Dataset, Prediction]:
+    """Put the calibrated scores of the first repeat (`raw`: those before calibration) together.
 
     Returns:
-        The records that were tested on, and their prediction; with `time_series` the oldest are not among them.
+        The records that were tested on and their prediction, in the order of the data set; with `time_series` the
+        oldest records are not among them.
     """
     data = division.dataset
     first = range(division.num_folds)
     rows = np.concatenate([division.splits[index].test for index in first])
     order = np.argsort(rows, kind="stable")
-    logits = np.concatenate([found[index].prediction.logits for index in first])[order]
+    logits = np.concatenate([found[index].raw if raw else found[index].prediction.logits for index in first])[order]
     tested = data.take(rows[order])
     return tested, Prediction(tested.ids, logits, data.classes, data.task, tested.targets())
 
