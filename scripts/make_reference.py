@@ -11,7 +11,7 @@ from ringlight.data import SOURCES
 from ringlight.data.augmentations import AUGMENTATIONS
 from ringlight.files import write_text
 from ringlight.losses import LOSSES
-from ringlight.models import MODELS
+from ringlight.models import MODELS, describe_models
 from ringlight.optim import OPTIMIZERS, SCHEDULERS
 from ringlight.registry import Catalogue
 
@@ -26,8 +26,8 @@ CATALOGUES: tuple[tuple[str, Catalogue[Any], str], ...] = (
     (
         "Models",
         MODELS,
-        "`model.name`; parameters are keys of `model`. Every timm classifier is a model, too, by its timm name "
-        "(`resnet18`, `efficientnet_b0`, `convnext_tiny.fb_in22k`, ...).",
+        "`model.name`; parameters are keys of `model`. Every timm classifier is a model of images, too, by its timm "
+        "name (`resnet18`, `efficientnet_b0`, `convnext_tiny.fb_in22k`, ...).",
     ),
     ("Losses", LOSSES, "`loss.name`; parameters are keys of `loss`."),
     ("Optimizers", OPTIMIZERS, "`optimizer.name`; parameters are keys of `optimizer`, beside `lr` and `weight_decay`."),
@@ -48,9 +48,26 @@ def parts_page() -> str:
     ]
     for title, catalogue, how in CATALOGUES:
         lines += ["", f"## {title}", "", how]
+        if catalogue is MODELS:
+            lines += _model_sizes()
         for name in catalogue:
             lines += ["", f"### {name}", "", _summary(catalogue, name), *_parameters(catalogue, name)]
     return "\n".join(lines) + "\n"
+
+
+def _model_sizes() -> list[str]:
+    rows = [
+        f"| `{name}` | {facts.takes} | {'fitted' if facts.num_parameters is None else f'{facts.num_parameters:,}'} |"
+        for name, facts in describe_models(in_chans=9, length=1024, num_classes=4).items()
+    ]
+    return [
+        "",
+        "Parameters for four classes and, where a model takes windows, nine channels of 1,024 steps:",
+        "",
+        "| model | takes | parameters |",
+        "|---|---|---|",
+        *rows,
+    ]
 
 
 def _summary(catalogue: Catalogue[Any], name: str) -> str:

@@ -120,7 +120,10 @@ def build_sequence_model(
         factory, params,
         num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate, length=length, task=task, seed=seed,
     )  # fmt: skip
-    choice = WeightsChoice(source="random", note=f"random weights: {name} learns windows from scratch")
+    note = f"random weights: {name} learns windows from scratch"
+    if is_estimator(factory):
+        note = f"no weights to start from: {name} is fitted to the features of the training windows"
+    choice = WeightsChoice(source="random", note=note)
     return BuiltModel(module, choice, mean=(0.0,) * in_chans, std=(1.0,) * in_chans)
 
 

@@ -33,8 +33,8 @@ class CNN1D(SequenceModel):
         >>> model = CNN1D(4, 9)
         >>> tuple(model(torch.zeros(2, 9, 1024)).shape)
         (2, 4)
-        >>> model.receptive_field
-        50
+        >>> model.receptive_field  # 1 + 4 + 1 + (4 + 1) 2 + (4 + 1) 4
+        36
     """
 
     def __init__(
@@ -44,15 +44,16 @@ class CNN1D(SequenceModel):
         *,
         drop_rate: float = 0.0,
         filters: Sequence[int] = (64, 128, 128),
-        kernel_size: int | Sequence[int] = 7,
+        kernel_size: int | Sequence[int] = 5,
         pool_size: int = 2,
         pooling: Pooling = "meanmax",
         block_drop_rate: float = 0.0,
     ) -> None:
         widths = check_each(filters, "filters", fix="give the filters of each block, such as [64, 128, 128]")
-        given = [kernel_size] * len(widths) if isinstance(kernel_size, int) else kernel_size
         fix = "give one number, or one a block"
-        kernels = check_each(given, "kernel_size", fix=fix, count=len(widths))
+        if isinstance(kernel_size, int):
+            kernel_size = [check_whole(kernel_size, "kernel_size", fix=fix)] * len(widths)
+        kernels = check_each(kernel_size, "kernel_size", fix=fix, count=len(widths))
         check_whole(pool_size, "pool_size", fix="2 halves the steps, 1 keeps them")
         super().__init__(in_chans, widths[-1], num_classes, pooling=pooling, drop_rate=drop_rate)
         check_share(block_drop_rate, "block_drop_rate")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ringlight.errors import ConfigError, ModelError, Problems
-from ringlight.models import MODELS, build_model
+from ringlight.models import MODELS, build_model, build_sequence_model
 
 
 class _Plugin(nn.Module):
@@ -132,3 +132,93 @@ def test_a_plugin_gets_only_what_it_takes(monkeypatch):
     assert built.module.head.weight.shape == (5, 8)
     assert built.weights.source == "random"
     assert [parameter.name for parameter in MODELS.parameters("plant_net")] == ["width"]
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_of_windows_is_built_for_any_number_of_channels_with_neutral_statistics():
+    built = build_sequence_model("cnn1d", num_classes=4, in_chans=9, length=1024, drop_rate=0.3)
+    assert built.module(torch.zeros(2, 9, 1024)).shape == (2, 4)
+    assert built.module.dropout.p == 0.3
+    assert (built.mean, built.std) == ((0.0,) * 9, (1.0,) * 9)
+    assert built.weights.source == "random"
+    assert built.weights.path is None
+    assert built.weights.note == "random weights: cnn1d learns windows from scratch"
+
+
+def test_an_estimator_has_no_weights_to_start_from(monkeypatch):
+    class Estimator(_WindowPlugin):
+        """Fitted as a whole."""
+
+        def fit_features(self):
+            """Never called here."""
+
+    monkeypatch.setitem(MODELS.parts, "plugin", Estimator)
+    built = build_sequence_model("plugin", num_classes=3, in_chans=2, length=60)
+    assert built.weights.note == "no weights to start from: plugin is fitted to the features of the training windows"
+
+
+class _WindowPlugin(nn.Module):
+    """A third party's model of windows that is built for one length and draws from its own seed."""
+
+    takes = "windows"
+
+    def __init__(self, num_classes: int, in_chans: int, *, length: int, task: str, seed: int, width: int = 2) -> None:
+        super().__init__()
+        self.given = (num_classes, in_chans, length, task, seed, width)
+
+
+def test_a_model_of_windows_is_given_what_it_takes_and_no_more(monkeypatch):
+    monkeypatch.setitem(MODELS.parts, "plugin", _WindowPlugin)
+    built = build_sequence_model(
+        "plugin", num_classes=3, in_chans=2, length=60, drop_rate=0.5, task="multilabel", seed=7, params={"width": 5}
+    )
+    assert built.module.given == (3, 2, 60, "multilabel", 7, 5)
+    with pytest.raises(Problems, match=r"^model\.length: expected a parameter of model `plugin`, got unknown key"):
+        build_sequence_model("plugin", num_classes=3, in_chans=2, length=60, params={"length": 4})
+
+
+def test_a_model_of_windows_is_refused_for_images_in_one_line():
+    with pytest.raises(ModelError) as caught:
+        build_model("lstm", num_classes=2, params={"cbam_stages": [3]})
+    assert str(caught.value) == (
+        "model.name: expected a model of images, got `lstm`, which takes windows; "
+        "choose from: convnext_tiny_cbam, or a timm name"
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny_cbam"])
+def test_a_model_of_images_is_refused_for_windows_in_one_line(name):
+    with pytest.raises(ModelError) as caught:
+        build_sequence_model(name, num_classes=2, in_chans=9, length=128)
+    start = (
+        f"model.name: expected a model of windows, got `{name}`, which takes images; choose from: cnn1d, lstm, gru, "
+    )
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+    assert "timm" not in str(caught.value)
+
+
+def test_a_misspelt_model_of_windows_gets_the_near_miss():
+    with pytest.raises(Problems) as caught:
+        build_sequence_model("cnn1", num_classes=2, in_chans=9, length=128)
+    assert caught.value.problems == ["model.name: expected a known model, got `cnn1`; did you mean `cnn1d`?"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "model.num_classes: expected at least one class, got 0; leave it out to take the data's"),
+        (
+            {"in_chans": 0},
+            "model.in_chans: expected at least one channel, got 0; leave it out to take the data's channels",
+        ),
+        ({"length": 7}, "length: expected windows of 8 time steps or more, got 7; cut longer windows"),
+        ({"drop_rate": -0.1}, "model.drop_rate: expected a share of at least 0 and below 1, got -0.1; try 0.1"),
+    ],
+)
+def test_impossible_sizes_of_windows_are_refused(arguments, message):
+    with pytest.raises(ModelError) as caught:
+        build_sequence_model("cnn1d", **{"num_classes": 2, "in_chans": 9, "length": 128, **arguments})
+    assert str(caught.value) == message

@@ -32,3 +32,9 @@ def test_every_part_is_listed_with_its_own_parameters_only(make_reference) -> No
     focal = text.partition("### focal_loss\n")[2].partition("###")[0]
     assert "| `gamma` | float | `2.0` |" in focal
     assert "class_counts" not in focal  # the engine supplies it
+
+
+def test_the_sizes_of_models_stand_on_the_page(make_reference) -> None:
+    text = make_reference.parts_page().partition("## Models\n")[2].partition("###")[0]
+    assert "| `convnext_tiny_cbam` | images | 27,915,560 |" in text
+    assert "| `inception_time` | windows | 491,716 |" in text
