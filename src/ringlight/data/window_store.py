@@ -10,13 +10,15 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ringlight.errors import DataError
 from ringlight.files import unwritable, write_json
@@ -24,6 +26,7 @@ from ringlight.types import Dataset, Signals
 
 ARRAY = "X.npy"
 FACTS = "store.json"
+ROWS = "rows.parquet"
 FORMAT = 1
 
 DTYPES = ("<i2", "<f4")
@@ -52,6 +55,7 @@ def write_store(
     length: int,
     sampling_rate: float | None = None,
     scale: Sequence[float] = (),
+    rows: Callable[[], pa.Table] | None = None,
 ) -> int:
     """Write windows into the new folder `folder`; return their number.
 
@@ -65,6 +69,7 @@ def write_store(
         length: T.
         sampling_rate: in hertz.
         scale: physical units of one step of an int16, for each channel; none where the values are physical.
+        rows: asked when all blocks are written for a table, a row a window, that is kept beside them.
 
     Raises:
         DataError: a block of another shape, or no window at all.
@@ -76,6 +81,8 @@ def write_store(
         count, dtype = _write_array(part / ARRAY, blocks, (length, len(channels)), where=folder.name)
         facts = Facts(tuple(channels), length, sampling_rate, tuple(float(one) for one in scale), count, dtype)
         write_json(part / FACTS, {"format": FORMAT, **facts._asdict()})
+        if rows is not None:
+            pq.write_table(rows(), part / ROWS)
         if not folder.exists():
             part.replace(folder)
     except OSError as error:
