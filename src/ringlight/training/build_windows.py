@@ -56,7 +56,7 @@ def build_window_parts(
         raise Problems(lines)
     seed_everything(config.experiment.seed)
     built = _network(config, dataset, signals) if module is None else _given(module, signals)
-    estimator = is_estimator(built.module)
+    estimator = hasattr(built.module, "fit_features")
     spec = WindowSpec.fit(train, normalize=_normalize(config, estimator))
     config, choice = _method(config, train, dataset, estimator, cache)
     config = config.replacing({"data.batch_size": _batch_size(config, len(train), estimator)})
@@ -87,11 +87,6 @@ def _given(module: nn.Module, signals: Signals) -> BuiltModel:
     channels = len(signals.channels)
     weights = WeightsChoice("random", "weights as the module was given")
     return BuiltModel(module, weights, mean=(0.0,) * channels, std=(1.0,) * channels)
-
-
-def is_estimator(module: nn.Module) -> bool:
-    """Whether a model is a classical one, fitted at once to features of the windows."""
-    return bool(getattr(module, "is_estimator", False))
 
 
 def window_problems(config: Config) -> list[str]:

@@ -31,6 +31,7 @@ from ringlight.evaluation.intervals import Interval, metric_intervals, paired_in
 from ringlight.training.features import Embedder, Features, Progress, features_of
 from ringlight.training.features import embedder as best_embedder
 from ringlight.training.leak_subject import MAX_RECORDS, probe_rows, subject_of
+from ringlight.training.window_table import plain_window_vectors
 from ringlight.types import Dataset
 
 METRIC = "macro_f1"
@@ -43,6 +44,8 @@ WIDER = 1.5
 """Factor on the interval of the difference: √(1 + 1.1²). Where groups of the same sizes were drawn at random, so that
 nothing leaks, redrawing the folds moved the difference by 1.1 of the bootstrap's standard deviation (325 controls on
 real and made data); with the factor 3 of them showed leakage, without it 11."""
+
+WINDOW_NOTE = "statistics, spectra and correlations of each window"
 
 Scores = npt.NDArray[np.float64]
 
@@ -125,7 +128,7 @@ def measure_leak(
 
     Args:
         dataset: the records with their groups filled in.
-        embedder: makes the features; the best there is when None.
+        embedder: makes the features of images; the best there is when None. Windows have features of their own.
         cache: a folder where the features are kept.
         seed: of the sample, the folds and the resamples.
         num_resamples: of the bootstrap.
@@ -142,17 +145,20 @@ def measure_leak(
     """
     if probe_obstacle(dataset) is not None:
         return None
-    chosen = embedder or best_embedder()
     sample = dataset.take(probe_rows(dataset, max_records=max_records, seed=seed))
-    features = features_of(sample, chosen, cache=cache, progress=progress)
+    if dataset.signals is None:
+        chosen = embedder or best_embedder()
+        features, title, note = features_of(sample, chosen, cache=cache, progress=progress), chosen.title, chosen.note
+    else:
+        features, title, note = plain_window_vectors(sample, cache=cache), "features of windows", WINDOW_NOTE
     probe = probe_leak(
-        sample, features=features, seed=seed, num_resamples=num_resamples, confidence=confidence, described=chosen.title
+        sample, features=features, seed=seed, num_resamples=num_resamples, confidence=confidence, described=title
     )
     if probe is None:
         return None
     drawn = f"probed on {len(sample)} of {len(dataset)} records, drawn in whole groups, rare classes first"
     notes = [
-        f"features of the leak probe: {chosen.note}",
+        f"features of the leak probe: {note}",
         *([drawn] if len(sample) < len(dataset) else []),
         *probe.notes,
     ]

@@ -221,6 +221,7 @@ class DeepLearner:
         self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int, train: Dataset
     ) -> ClassificationTask:
         from ringlight.training.engine import optimizer_of, schedule_of
+        from ringlight.training.mixing import mixer_of
         from ringlight.training.task import ClassificationTask
 
         return ClassificationTask(
@@ -233,6 +234,7 @@ class DeepLearner:
             schedule=schedule_of(config, monitor, num_batches),
             monitor=monitor,
             device_input=self.feeder.device_input(train),
+            mixer=mixer_of(config.augmentation, config.experiment.seed),
             images_at_once=self._images_at_once(config, self._lay_out(config, train)),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ringlight.training.estimators import EstimatorLearner
 from ringlight.training.frozen import FrozenLearner
 from ringlight.training.learner import DeepLearner
 from ringlight.training.plan import Plan
@@ -20,4 +21,6 @@ def learner_of(plan: Plan, folder: Path, on_epoch: Callable[[History, Prediction
         on_epoch: called after every epoch with the history and the scores of the validation part.
     """
     kind = FrozenLearner if plan.config.training.mode == "frozen" else DeepLearner
+    if hasattr(plan.module, "fit_features"):
+        kind = EstimatorLearner
     return kind.from_plan(plan, folder, on_epoch)

@@ -247,13 +247,13 @@ def _trainable(inspection: Inspection, config: Config) -> None:
 
 def _suits(dataset: Dataset, config: Config) -> None:
     """Refuse a model or an augmentation that is meant for the other kind of records."""
-    from ringlight.models import MODELS
+    from ringlight.models import MODELS, takes_of
 
     kind: Kind = "images" if dataset.signals is None else "windows"
-    takes = getattr(MODELS.factory(config.model.name), "takes", "images")
+    takes = takes_of(MODELS.factory(config.model.name))
     lines = augmentation_problems(config.augmentation, kind=kind)
     if takes != kind:
-        known = [name for name, part in MODELS.parts.items() if getattr(part, "takes", "images") == kind]
+        known = [name for name, part in MODELS.parts.items() if takes_of(part) == kind]
         lines.insert(
             0,
             f"model.name: expected a model of {kind}, got {config.model.name}, one of {takes}; choose from: "
