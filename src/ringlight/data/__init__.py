@@ -6,6 +6,7 @@ from ringlight.data.folder import FolderSource
 from ringlight.data.severstal import SeverstalSource
 from ringlight.data.synthetic import SyntheticSource
 from ringlight.data.table import TableSource
+from ringlight.data.windows import WindowsSource
 from ringlight.registry import Catalogue
 from ringlight.types import Source
 
@@ -16,10 +17,12 @@ SOURCES: Catalogue[Source] = Catalogue(
         "table": TableSource,
         "severstal": SeverstalSource,
         "synthetic": SyntheticSource,
+        "windows": WindowsSource,
     },
     name_key="source",
+    supplied=("cache",),
     entry_point_group="ringlight.sources",
 )
 """The formats that `data.source` names. Each is built as `Source(root, ...)` and answers `load()`."""
 
-__all__ = ["SOURCES", "FolderSource", "SeverstalSource", "SyntheticSource", "TableSource"]
+__all__ = ["SOURCES", "FolderSource", "SeverstalSource", "SyntheticSource", "TableSource", "WindowsSource"]

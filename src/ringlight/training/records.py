@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,13 @@ def make_source(config: Config, cache: Path) -> Any:
     params: dict[str, Any] = dict(data.params())
     root = data.root
     if root is None:
-        if data.source != "synthetic":
-            raise ConfigError("a folder", got="none", where="data.root", fix="set data.root=FOLDER")
+        if not data.source.startswith("synthetic"):
+            what, fix = ("a file or folder", "PATH") if data.source == "windows" else ("a folder", "FOLDER")
+            raise ConfigError(what, got="none", where="data.root", fix=f"set data.root={fix}")
         key = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
-        root = cache / f"synthetic-{key}"
+        root = cache / f"{data.source}-{key}"
     if data.task is not None and any(parameter.name == "task" for parameter in SOURCES.parameters(data.source)):
         params["task"] = data.task
+    if "cache" in inspect.signature(SOURCES.factory(data.source)).parameters:
+        params["cache"] = cache  # windows are converted once, and lie there
     return SOURCES.build(data.source, root=Path(root).expanduser().absolute(), **params)
