@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from ringlight.errors import ConfigError, did_you_mean
+from ringlight.evaluation.custom_metrics import METRICS, Metric
 from ringlight.types import Task
 
 TOP_K = (2, 3, 5)
@@ -44,29 +45,45 @@ _COUNTS = frozenset({"support", "support_groups", "predicted"})
 _RATES = tuple(name for name in CLASS_METRICS if name not in _COUNTS)
 
 
-def monitor_mode(name: str, classes: Sequence[str] | None = None, task: Task | None = None) -> Literal["min", "max"]:
+def monitor_mode(
+    name: str,
+    classes: Sequence[str] | None = None,
+    task: Task | None = None,
+    *,
+    where: str = "training.monitor",
+    metrics: Mapping[str, Metric] | None = None,
+) -> Literal["min", "max"]:
     """Return whether a monitored metric is better when lower or when higher.
 
     Args:
-        name: `loss`, one of :data:`METRIC_NAMES`, or a rate of a class such as `recall/defect_1`.
+        name: `loss`, one of :data:`METRIC_NAMES`, a rate of a class such as `recall/defect_1`, or one of `metrics`.
         classes: when given, the class of such a rate has to be one of them, and top-k needs more than k of them.
         task: when given, the metric has to be defined for it.
+        where: the key an error names.
+        metrics: what is computed beside the metrics of every run; None knows the whole catalogue.
 
     Raises:
         ConfigError: there is no such metric here; the message suggests the nearest.
 
     Examples:
-        >>> monitor_mode("loss"), monitor_mode("macro_f1"), monitor_mode("brier/scratch")
-        ('min', 'max', 'min')
+        >>> monitor_mode("loss"), monitor_mode("macro_f1"), monitor_mode("brier/scratch"), monitor_mode("g_mean")
+        ('min', 'max', 'min', 'max')
     """
+    further = METRICS if metrics is None else metrics
+    if name in further:
+        return "max" if further[name].higher_is_better else "min"
     rate, slash, label = name.partition("/")
     names = ["loss", *(metric for metric in METRIC_NAMES if _defined(metric, classes, task))]
     rates = tuple(metric for metric in _RATES)
     per_class = slash and rate in rates and (label in classes if classes is not None else label)
     if name in names or per_class:
         return "min" if rate in LOWER_IS_BETTER else "max"
-    known = [*names, *(f"{key}/{label}" for key in rates for label in classes or ["CLASS"])]
-    raise ConfigError("a validation metric", got=f"`{name}`", where="training.monitor", fix=did_you_mean(name, known))
+    if name in METRICS:
+        raise ConfigError(
+            "a validation metric that is computed", got=f"`{name}`", where=where, fix="add it to training.metrics"
+        )
+    known = [*names, *(metrics or ()), *(f"{key}/{label}" for key in rates for label in classes or ["CLASS"])]
+    raise ConfigError("a validation metric", got=f"`{name}`", where=where, fix=did_you_mean(name, known))
 
 
 def _defined(metric: str, classes: Sequence[str] | None, task: Task | None) -> bool:

@@ -156,7 +156,8 @@ def _as_chosen(made: Plan, choice: Choice | None) -> Plan:
 def _execute(
     made: Plan, folder: Path, checkpoint: Path | None, control: RunControl | None, trackers: Sequence[Tracker]
 ) -> Run:
-    tracker = Trackers([TensorBoardTracker(folder / "logs"), *trackers])
+    events = [TensorBoardTracker(folder / "logs")] if made.config.training.tensorboard else []
+    tracker = Trackers([*events, *trackers])
     with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
         _announce(made, folder, checkpoint)
         control = control or QuietControl()

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
@@ -22,15 +22,18 @@ from ringlight.types import History, Prediction, RunControl, Tracker
 class EarlyStop(EarlyStopping):
     """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs; undefined is no better.
 
-    A run that had stopped so, and was interrupted while it was judged, trains no further when it is resumed.
+    A run that had stopped so, and was interrupted while it was judged, trains no further when it is resumed. `mode`
+    says which way the metric is better; None knows it by its name.
     """
 
-    def __init__(self, monitor: str, *, patience: int, min_delta: float) -> None:
+    def __init__(
+        self, monitor: str, *, patience: int, min_delta: float, mode: Literal["min", "max"] | None = None
+    ) -> None:
         super().__init__(
             f"val/{monitor}",
             min_delta=min_delta,
             patience=patience,
-            mode=monitor_mode(monitor),
+            mode=mode or monitor_mode(monitor),
             check_finite=False,  # the task looks at the loss itself; a score may be undefined (NaN) for an epoch
             check_on_train_epoch_end=True,
         )

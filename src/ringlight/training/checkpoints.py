@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -43,12 +43,14 @@ class Keeper(Checkpoint):
 
     Lightning's own `ModelCheckpoint` forgets its best when the run folder was moved, reads braces and colons in a
     metric's name as formatting, and removes the superseded best before the last state knows of the new one. Here names
-    are relative to `folder`, and an old file goes only when nothing refers to it any more.
+    are relative to `folder`, and an old file goes only when nothing refers to it any more. `mode` says which way the
+    metric is better; None knows it by its name.
     """
 
-    def __init__(self, folder: Path, monitor: str | None) -> None:
+    def __init__(self, folder: Path, monitor: str | None, mode: Literal["min", "max"] | None = None) -> None:
         self.folder = folder
         self.monitor = monitor
+        self.mode = mode
         self.best: str | None = None
         self.score: float | None = None
 
@@ -80,7 +82,8 @@ class Keeper(Checkpoint):
     def _improves(self, score: float) -> bool:
         if self.score is None:
             return True
-        return score < self.score if monitor_mode(str(self.monitor)) == "min" else score > self.score
+        mode = self.mode or monitor_mode(str(self.monitor))
+        return score < self.score if mode == "min" else score > self.score
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the best in the checkpoint."""

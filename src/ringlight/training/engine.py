@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ringlight.config.schema import Config
+from ringlight.evaluation.custom_metrics import Metric
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.optim import Schedule, build_optimizer, build_schedule
 from ringlight.runtime import DeviceChoice
@@ -41,14 +42,19 @@ def make_trainer(config: Config, device: DeviceChoice, callbacks: Sequence[Callb
     )
 
 
-def extras(config: Config, monitor: str | None) -> list[Callback]:
-    """Return the callbacks that a configuration may ask for: averaged weights, early stopping (given a monitor)."""
+def extras(config: Config, monitor: str | None, metrics: Mapping[str, Metric] | None = None) -> list[Callback]:
+    """Return the callbacks that a configuration may ask for: averaged weights, early stopping (given a monitor).
+
+    `metrics` are computed beside those of every run; None knows the whole catalogue.
+    """
     training, found = config.training, list[Callback]()
     if training.ema_decay is not None:
         found.append(EMAWeightAveraging(decay=training.ema_decay))
     if monitor is not None and training.early_stopping_patience is not None:
         patience, min_delta = training.early_stopping_patience, training.early_stopping_min_delta
-        found.append(EarlyStop(monitor, patience=patience, min_delta=min_delta))
+        followed = training.early_stopping_monitor or monitor
+        mode = monitor_mode(followed, where="training.early_stopping_monitor", metrics=metrics)
+        found.append(EarlyStop(followed, patience=patience, min_delta=min_delta, mode=mode))
     return found
 
 
@@ -60,9 +66,20 @@ def optimizer_of(config: Config) -> Callable[[nn.Module], Optimizer]:
     )
 
 
-def schedule_of(config: Config, monitor: str | None, num_batches: int) -> Callable[[Optimizer], Schedule]:
-    """Return what builds the configured schedule over an optimiser; `num_batches` an epoch."""
+def schedule_of(
+    config: Config, monitor: str | None, num_batches: int, metrics: Mapping[str, Metric] | None = None
+) -> Callable[[Optimizer], Schedule]:
+    """Return what builds the configured schedule over an optimiser; `num_batches` an epoch.
+
+    Without a monitor there is no validation, and a schedule that follows a metric follows the training loss. `metrics`
+    are computed beside those of every run; None knows the whole catalogue.
+    """
     chosen = config.scheduler
+    mode: Literal["min", "max"] = "min"
+    if monitor is not None:
+        own = chosen.params().get("monitor")
+        followed, where = (own, "scheduler.monitor") if isinstance(own, str) else (monitor, "training.monitor")
+        mode = monitor_mode(followed, where=where, metrics=metrics)
     return lambda optimizer: build_schedule(
         chosen.name,
         optimizer,
@@ -70,5 +87,5 @@ def schedule_of(config: Config, monitor: str | None, num_batches: int) -> Callab
         steps_per_epoch=-(-num_batches // config.training.accumulate_steps),
         warmup_epochs=chosen.warmup_epochs,
         params=chosen.params(),
-        mode="min" if monitor is None else monitor_mode(monitor),
+        mode=mode,
     )

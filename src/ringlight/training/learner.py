@@ -14,12 +14,15 @@ from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.loader import translating_lost_workers
 from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, RunError
+from ringlight.evaluation.custom_metrics import Metric, MetricFunction
+from ringlight.evaluation.metrics import monitor_mode
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
 from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
 from ringlight.training.drawing import sampler_of
 from ringlight.training.feeding import JUDGED_BATCH, Feeder
+from ringlight.training.monitors import further_metrics, monitors
 from ringlight.types import Dataset, History, Prediction, RunControl, Task, Tracker
 
 if TYPE_CHECKING:
@@ -40,9 +43,11 @@ class DeepLearner:
     """Fits a module with a criterion as a configuration says.
 
     `folder` receives the checkpoints; `on_epoch` is called after every epoch with the history and the scores of the
-    validation part. After `fit`, `weights_from` tells which checkpoint the module's weights come from, `head_spec` what
-    stands in the place of its linear classifier (empty: nothing), `notes` what happened on the way, and `is_divided`
-    whether steps were divided for want of memory.
+    validation part. `metrics` are functions of (y_true, y_score) of your own, or
+    :class:`ringlight.evaluation.custom_metrics.Metric`, that tell of the validation part in the history as `val/NAME`
+    and may be monitored, as those that `training.metrics` names. After `fit`, `weights_from` tells which checkpoint the
+    module's weights come from, `head_spec` what stands in the place of its linear classifier (empty: nothing), `notes`
+    what happened on the way, and `is_divided` whether steps were divided for want of memory.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class DeepLearner:
         device: DeviceChoice | None = None,
         folder: Path | None = None,
         on_epoch: Callable[[History, Prediction | None], None] | None = None,
+        metrics: Mapping[str, MetricFunction | Metric] | None = None,
     ) -> None:
         self.module = module
         self.spec = spec
@@ -69,6 +75,7 @@ class DeepLearner:
         self.device = device or choose_device("auto")
         self.folder = folder
         self.on_epoch = on_epoch or _ignore
+        self.metrics = dict(metrics or {})
         self.weights_from: Path | None = None
         self.head_spec: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -112,6 +119,7 @@ class DeepLearner:
         from ringlight.training.engine import extras, make_trainer
 
         config, criterion, folder = self._needs()
+        metrics = further_metrics(config, self.metrics, self.task)
         if config.training.mode == "head_then_finetune" and resume is None:
             frozen = self._frozen()
             frozen.install(frozen.fit(train, frozen.table(preparing(control)).of(train)))
@@ -120,12 +128,13 @@ class DeepLearner:
         monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))
-        keeper = Keeper(folder, monitor)
+        keeper = Keeper(folder, monitor, None if monitor is None else monitor_mode(monitor, metrics=metrics))
         loader = self.feeder.train_loader(train, self._sampler(train))
-        task = self._task(config, criterion, monitor, len(loader), train)
+        task = self._task(config, criterion, monitor, len(loader), train, metrics)
         judged = None if monitor is None or val is None else self.feeder.val_loader(val)
         with quiet_libraries(), translating_lost_workers(loader, judged):
-            trainer = make_trainer(config, self.device, [reporter, heartbeat, keeper, *extras(config, monitor)])
+            callbacks = [reporter, heartbeat, keeper, *extras(config, monitor, metrics)]
+            trainer = make_trainer(config, self.device, callbacks)
             try:
                 trainer.fit(
                     task,
@@ -218,8 +227,9 @@ class DeepLearner:
         return self.config, self.criterion, self.folder
 
     def _task(
-        self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int, train: Dataset
-    ) -> ClassificationTask:
+        self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int, train: Dataset,
+        metrics: Mapping[str, Metric],
+    ) -> ClassificationTask:  # fmt: skip
         from ringlight.training.engine import optimizer_of, schedule_of
         from ringlight.training.mixing import mixer_of
         from ringlight.training.task import ClassificationTask
@@ -231,11 +241,13 @@ class DeepLearner:
             task=self.task,
             seed=config.experiment.seed,
             optimizer=optimizer_of(config),
-            schedule=schedule_of(config, monitor, num_batches),
+            schedule=schedule_of(config, monitor, num_batches, metrics),
             monitor=monitor,
             device_input=self.feeder.device_input(train),
             mixer=mixer_of(config.augmentation, config.experiment.seed),
             images_at_once=self._images_at_once(config, self._lay_out(config, train)),
+            metrics=metrics,
+            watched=() if monitor is None else tuple(monitors(config).values()),
         )
 
     def _restore(self, checkpoint: Path) -> None:

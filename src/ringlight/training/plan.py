@@ -15,13 +15,13 @@ from ringlight.data.augmentations_base import Kind
 from ringlight.data.checks import Inspection
 from ringlight.data.sampling import SAMPLERS, EpochSampler
 from ringlight.errors import ConfigError, DataError, Problems
-from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import DeviceChoice, choose_device, choose_precision, determinism
 from ringlight.training.build import Built, augmentation_of, build_parts
 from ringlight.training.drawing import Seen
 from ringlight.training.heads import HEADS, head_problems
 from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
+from ringlight.training.monitors import check_monitors
 from ringlight.training.records import check_dataset, data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
@@ -179,9 +179,8 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
     """
     config, inspection, device, cache = prepared.config, prepared.inspection, prepared.device, prepared.cache
     notes = (*prepared.notes, *split.warnings)
-    if len(split.val):
-        monitor_mode(config.training.monitor, dataset.classes, dataset.task)
-    elif config.training.early_stopping_patience is not None:
+    check_monitors(config, dataset.classes, dataset.task, validates=bool(len(split.val)))
+    if not len(split.val) and config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
     with determinism(num_threads=config.training.num_threads, device=device):
         train = dataset.take(split.train)

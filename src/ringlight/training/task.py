@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ringlight.errors import TrainingError
+from ringlight.evaluation.custom_metrics import Metric, measured
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.optim import Schedule
 from ringlight.runtime import seed_everything
@@ -55,6 +57,9 @@ class ClassificationTask(LightningModule):
 
     `mixer` blends the records of a training batch before anything else happens to it, so that the chunks of a step are
     chunks of the blend, whose weight they share.
+
+    `metrics` are computed on the validation part beside those of every run; `watched` are those that are followed
+    beside `monitor`, by early stopping.
     """
 
     def __init__(
@@ -71,6 +76,8 @@ class ClassificationTask(LightningModule):
         device_input: DeviceInput | None = None,
         images_at_once: int | None = None,
         mixer: Mixup | None = None,
+        metrics: Mapping[str, Metric] = MappingProxyType({}),
+        watched: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.module = module
@@ -81,6 +88,8 @@ class ClassificationTask(LightningModule):
         self.monitor = monitor
         self.device_input = device_input
         self.mixer = mixer
+        self.metrics = metrics
+        self.watched = tuple(watched)
         self._mix_weight: float | None = None
         self._make_optimizer = optimizer
         self._make_schedule = schedule
@@ -272,18 +281,22 @@ class ClassificationTask(LightningModule):
         truth = targets.cpu().numpy().astype(np.int64)
         self.validation = Prediction([], logits.numpy(), self.classes, self.task, truth)
         metrics = classification_metrics(truth, self.validation.probabilities, self.classes, self.task)
-        scores = {"loss": loss, **flatten(metrics)}
+        scores = {"loss": loss, **flatten(metrics), **measured(self.metrics, truth, self.validation.probabilities)}
         self.epoch_metrics |= {f"val/{name}": value for name, value in scores.items()}
         if self.monitor is not None:  # NaN where it is undefined: a validation part without examples of a class
-            self.log(f"val/{self.monitor}", scores.get(self.monitor, float("nan")), batch_size=len(logits))
+            for name in dict.fromkeys((self.monitor, *self.watched)):
+                self.log(f"val/{name}", scores.get(name, float("nan")), batch_size=len(logits))
 
     def on_train_epoch_end(self) -> None:
         """Step a schedule that goes by epochs or by the monitored metric."""
         if self._plateau is None:
             return
         if self._plateau.needs_metric:
-            value = self.epoch_metrics.get(f"val/{self.monitor}", self.train_loss)
-            self._plateau.scheduler.step(value)
+            name = self._plateau.monitor or self.monitor
+            undefined = float("nan")  # no better than before; never to be compared with a loss
+            self._plateau.scheduler.step(
+                self.epoch_metrics.get(f"val/{name}", undefined) if self.epoch_metrics else self.train_loss
+            )
         else:
             self._plateau.scheduler.step()
 
