@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import UserError
 from ringlight.inference.predictor import Predictor
@@ -12,12 +12,16 @@ from ringlight.services import evaluations, runs
 from ringlight.services.evaluations import Evaluation
 from ringlight.services.runs import Run
 from ringlight.training.compare import Comparison, compare_results, load_results
+from ringlight.training.fold_results import CrossValidation
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ringlight.types import RunControl, Tracker
 
 __all__ = [
-    "Comparison", "Evaluation", "Predictor", "Run", "compare_results", "evaluate", "load", "load_results", "train",
+    "Comparison", "CrossValidation", "Evaluation", "Predictor", "Run", "compare_results", "cross_validate", "evaluate",
+    "load", "load_results", "train",
 ]  # fmt: skip
 
 
@@ -93,6 +97,72 @@ def evaluate(
         )  # fmt: skip
     return evaluations.evaluate_ensemble(
         [_place(member) for member in model], data, overrides, out=out, workspace=workspace
+    )
+
+
+def cross_validate(
+    model: Any,
+    X: Any = None,  # noqa: N803 - scikit-learn's name
+    y: Any = None,
+    *,
+    groups: npt.ArrayLike | None = None,
+    time: npt.ArrayLike | None = None,
+    cv_method: str | None = None,
+    n_splits: int | None = None,
+    repeats: int | None = None,
+    scoring: str = "macro_f1",
+    seed: int | None = None,
+    val_share: float | None = None,
+    allow_leak: bool | None = None,
+    overrides: Sequence[str] = (),
+    workspace: Path | str | None = None,
+    control: RunControl | None = None,
+) -> CrossValidation:
+    """Train a model once a fold and summarise its scores: mean, spread, and the interval that knows of the overlap.
+
+    What is left None is as in the recipe; without one: `cv_method` "auto", 5 folds, once, seed 42.
+
+    Args:
+        model: a recipe's name or a configuration; a function that builds an `nn.Module` (trained by the engine, as
+            `overrides` say) or a `Learner`; or any estimator with scikit-learn's `fit` and `predict`, which is cloned
+            for each fold. Recipes and networks leave a run folder with a report, as `ringlight crossval` does.
+        X: one row a record: windows (N, T, C) or vectors (N, D) for a network; whatever it takes for an estimator;
+            a `Dataset` for a `Learner`. None for a recipe, which reads its own data.
+        y: labels (N,), or a binary matrix (N, K).
+        groups: (N,) what no fold may divide: the subject, part or recording of each row.
+        time: (N,) numbers or dates, for `cv_method="time_series"`; rows need not be in order.
+        cv_method: stratified_kfold, kfold, group_kfold, stratified_group_kfold, time_series, leave_one_out,
+            leave_one_group_out; or auto: stratified_group_kfold where groups have several rows, else stratified_kfold.
+        n_splits: folds of a repeat.
+        repeats: how often the records are divided anew.
+        scoring: the headline, by Ringlight's name (`macro_f1`, `recall/leak`) or scikit-learn's (`f1_weighted`).
+        seed: of the folds and of the training.
+        val_share: of each fold's training records, held out to stop, calibrate and set thresholds; estimators get none.
+        allow_leak: go on, marked leaky, where a method divides what belongs together.
+        overrides: `key=value` as on the command line, for a recipe's name or a network.
+        workspace: where runs are kept.
+        control: may stop it.
+
+    Raises:
+        UserError: the model, the data or the folds cannot be used.
+        InterruptedRunError: it was stopped; `ringlight crossval --resume RUN` goes on.
+
+    Examples:
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> results = cross_validate(GaussianNB(), *load_iris(return_X_y=True), scoring="accuracy")
+        >>> print(f"{results['mean']:.2f} ± {results['std']:.2f}")
+        0.95 ± 0.05
+    """
+    from ringlight.services.crossval_any import Folding, cross_validate_any
+    from ringlight.services.crossval_data import data_of
+
+    data = data_of(X, y, groups=groups, time=time)
+    folding = Folding(
+        method=cv_method, n_splits=n_splits, repeats=repeats, val_share=val_share, seed=seed, allow_leak=allow_leak
+    )
+    return cross_validate_any(
+        model, data, folding, scoring=scoring, overrides=overrides, workspace=workspace, control=control
     )
 
 

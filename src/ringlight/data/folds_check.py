@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from ringlight.data.groups import NO_CONTENT
-from ringlight.data.leaks import find_leaks, leak_error
+from ringlight.data.leaks import find_leaks
 from ringlight.data.split_file import LEFT_OUT
 from ringlight.data.stratify import IntArray
 from ringlight.errors import SplitError
 from ringlight.types import Dataset, Split
 
 
-def leak_check(data: Dataset, split: Split, *, allow_leak: bool, where: str, key: str) -> Split:
+def leak_check(data: Dataset, split: Split, *, allow_leak: bool, where: str, fix: str) -> Split:
     """Return the fold with what the check looked at and what came of it.
 
     Raises:
@@ -26,7 +26,7 @@ def leak_check(data: Dataset, split: Split, *, allow_leak: bool, where: str, key
         part[rows] = index
     leaks = find_leaks(data, part)
     if leaks and not allow_leak:
-        raise leak_error(leaks, where=where, fix=f"keep them together with {key}=stratified_group_kfold")
+        raise SplitError("what belongs together in one part", got=" and ".join(leaks), where=where, fix=fix)
     warnings = tuple(f"leak in {where}: {line}; the result is marked leaky" for line in leaks)
     return replace(split, leaks=leaks, leak_check=_told(data, leaks), warnings=warnings)
 

@@ -42,6 +42,9 @@ class Keys(NamedTuple):
     n_splits: str = "cv.n_splits"
     repeats: str = "cv.repeats"
     val_share: str = "cv.val_share"
+    allow_leak: str = "split.allow_leak=true"
+    groups: str = "set data.group_column or data.group_regex"
+    time: str = "set data.time_column"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,7 @@ def cross_validation_folds(
             split = Split(
                 train, val, fold[1], strategy=method, groups=origin, left_out=_rest(len(data), train, val, fold)
             )
-            splits.append(leak_check(data, split, allow_leak=allow_leak, where=name, key=keys.method))
+            splits.append(leak_check(data, split, allow_leak=allow_leak, where=name, fix=_mend(method, keys)))
     notes = class_notes(data, splits, single=method == "leave_one_out")
     return Division(
         dataset=dataset, method=method, num_folds=num_folds, repeats=repeats,
@@ -138,6 +141,11 @@ def derived_seed(seed: int, *place: int) -> int:
     return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0])
 
 
+def _mend(method: str, keys: Keys) -> str:
+    whole = "group_kfold" if method == "stratified_group_kfold" else "stratified_group_kfold"
+    return f"keep them together with {keys.method}={whole}, or set {keys.allow_leak}: the result is then marked leaky"
+
+
 def _named(repeat: int, index: int, repeats: int) -> str:
     return f"fold {index + 1}" if repeats == 1 else f"repeat {repeat + 1}, fold {index + 1}"
 
@@ -155,8 +163,7 @@ def _check(data: Dataset, units: IntArray, method: str, n_splits: int, repeats: 
     if grouped and data.groups is None:
         raise SplitError(
             f"groups in {data.name}", got="none", where=f"{keys.method}={method}",
-            fix=f"tell what belongs together (data.group_column, data.group_regex, groups=), or use "
-            f"{keys.method}=stratified_kfold",
+            fix=f"{keys.groups}, or use {keys.method}=stratified_kfold",
         )  # fmt: skip
     most, what = len(data), "records"
     if method == "leave_one_group_out":
@@ -165,13 +172,13 @@ def _check(data: Dataset, units: IntArray, method: str, n_splits: int, repeats: 
         most, what = len(np.unique(units)), "groups"
     elif method == "time_series":
         times = times_of(data, where=f"{keys.method}=time_series")
-        most, what = len(np.unique(times)) - 1, "different times, the oldest left out"
+        most, what = len(np.unique(times)) - 1, "different times after the oldest, which is only trained on,"
     if method != "leave_one_out" and n_splits < 2:
         raise SplitError("2 or more", got=str(n_splits), where=keys.n_splits, fix=f"use {keys.n_splits}=5")
     if n_splits > most and method != "leave_one_out":
         fix = f"use {keys.n_splits}={most}" if most > 1 else "add data, or choose another method"
         raise SplitError(
-            f"at most {most}, the {what} of {data.name}", got=str(n_splits),
+            f"at most {most}, the {what} {'in' if what.endswith(',') else 'of'} {data.name}", got=str(n_splits),
             where=keys.n_splits if method != "leave_one_group_out" else f"{keys.method}={method}", fix=fix,
         )  # fmt: skip
     if method == "stratified_kfold":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ringlight.config.load import read_config, to_yaml
 from ringlight.config.schema import Config
@@ -23,7 +24,10 @@ from ringlight.training.folds import divided, reference_plan, train_folds, with_
 from ringlight.training.plan import Plan, Prepared, prepare
 from ringlight.training.results_file import Results
 from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
-from ringlight.types import RunControl, Tracker
+from ringlight.types import Dataset, RunControl, Tracker
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,34 @@ def cross_validate(
 def cross_validate_config(
     config: Config,
     *,
+    dataset: Callable[[Path], Dataset] | None = None,
+    make_module: Callable[[], nn.Module] | None = None,
+    check: Callable[[Dataset], None] | None = None,
     workspace: Path | str | None = None,
     control: RunControl | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> CrossValidation:
     """Cross-validate a configuration from the beginning.
 
+    Args:
+        config: it.
+        dataset: makes the records in the place of the configured source; told the workspace's cache.
+        make_module: builds the model in the place of the configured one, anew for each fold.
+        check: is shown the records before anything is trained, and may refuse.
+        workspace: where the run folder is made.
+        control: may stop it.
+        trackers: are told the folds' scores.
+
     Raises:
         UserError: the configuration or the data cannot be used; nothing was written.
         InterruptedRunError: Ctrl-C or the control stopped it; finished folds are kept.
     """
     root = workspace_folder(workspace)
-    prepared = prepare(config, root / "cache")
+    cache = root / "cache"
+    records = None if dataset is None else dataset(cache)
+    prepared = prepare(config, cache, dataset=records, make_module=make_module)
+    if check is not None:
+        check(prepared.inspection.dataset)
     job = _job(prepared, divided(prepared))
     folder = new_run_folder(root, f"{config.experiment.name or config.recipe or 'run'}-crossval")
     try:

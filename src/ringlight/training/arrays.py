@@ -72,7 +72,7 @@ def dataset_of(
     names = list(channels) if channels is not None else [f"channel {place}" for place in range(values.shape[2])]
     if len(names) != values.shape[2]:
         raise DataError(f"{values.shape[2]} channel names", got=str(len(names)), where="channels", fix="name each once")
-    labels, known, task = _labels(y, len(values), classes)
+    labels, known, task = labels_of(y, len(values), classes)
     columns = [_column(one, len(values), key) for one, key in ((groups, "groups"), (time, "time"))]
     place = folder / f"arrays-{_digest(values, names, sampling_rate)}"
     if not place.exists():
@@ -142,9 +142,19 @@ def _checked(X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803
     return values
 
 
-def _labels(
+def labels_of(
     y: npt.ArrayLike, count: int, classes: Sequence[str] | None
 ) -> tuple[list[tuple[int, ...]], tuple[str, ...], Any]:
+    """Return the class numbers of each record, the names of the classes, and the task.
+
+    Args:
+        y: as :func:`dataset_of` takes it.
+        count: of the records.
+        classes: names in order; None takes the values of `y`, sorted.
+
+    Raises:
+        DataError: labels of another length, or that are none.
+    """
     labels = np.asarray(y)
     if labels.ndim not in (1, 2) or len(labels) != count:
         raise DataError(

@@ -83,21 +83,14 @@ def with_choices(config: Config, resolved: Config) -> Config:
 def fold_plan(prepared: Prepared, division: Division, index: int) -> Plan:
     """Build the parts of one fold.
 
-    Networks that are trained get a seed of their own in every fold. Where features are computed by weights that are
-    not trained, all folds share one seed, and so one pass over the data.
+    It gets a seed of its own, unless its features come from a network that is not trained: all folds share that one's
+    first weights, and so one pass over the data.
     """
     config = prepared.config
-    if config.training.mode != "frozen" and not is_estimator(config.model.name):
+    if config.training.mode != "frozen":
         seed = derived_seed(config.experiment.seed, *division.place(index), _TRAINING)
         prepared = replace(prepared, config=config.replacing({"experiment.seed": seed}))
     return plan_on(prepared, division.dataset, division.splits[index])
-
-
-def is_estimator(model: str) -> bool:
-    """Whether a model is fitted to features at once instead of being trained by steps."""
-    from ringlight.models import MODELS
-
-    return hasattr(MODELS.factory(model), "fit_features")
 
 
 def train_folds(
