@@ -5,52 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
 
 from ringlight.data.content import hash_contents, parallel
 from ringlight.data.decode import open_file, read_pixels
 from ringlight.data.faults import first_of
+from ringlight.data.findings import Finding, Inspection, Severity, finding_of, in_order, label_findings
 from ringlight.data.summary import Statistics, statistics
+from ringlight.data.window_checks import inspect_windows
 from ringlight.errors import DataError
 from ringlight.types import Dataset
-
-Severity = Literal["error", "warning", "note"]
-ORDER: tuple[Severity, ...] = ("error", "warning", "note")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing a check found; as text it is one line, like an error.
-
-    An error cannot be used at all; a warning can, but somebody should look; a note is good to know.
-    """
-
-    severity: Severity
-    where: str
-    expected: str
-    got: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}, got {self.got}; {self.fix}"
-
-    def to_dict(self) -> dict[str, str]:
-        """Return it for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What reading every file once tells: what was found, the data set with its contents hashed, the image sizes.
-
-    `content` is None where a file could not be read. `image_sizes` counts the upright images by (height, width) in
-    pixels.
-    """
-
-    findings: tuple[Finding, ...]
-    dataset: Dataset
-    image_sizes: dict[tuple[int, int], int]
 
 
 def check(dataset: Dataset, *, min_samples_per_class: int = 2, num_threads: int | None = None) -> list[Finding]:
@@ -62,6 +26,8 @@ def check(dataset: Dataset, *, min_samples_per_class: int = 2, num_threads: int 
 def inspect_dataset(dataset: Dataset, *, min_samples_per_class: int = 2, num_threads: int | None = None) -> Inspection:
     """Look at every record, read every file once and decode it in full; the findings come with errors first.
 
+    What is looked for in windows is told at :func:`~ringlight.data.window_checks.inspect_windows`. Of images:
+
     Errors: a file that is missing, empty, truncated or no image; an id that stands twice; no label, or several, in a
     multi-class data set. Warnings: identical files with different labels; a class with fewer than
     `min_samples_per_class` records, or none. Notes: identical files with the same labels.
@@ -71,17 +37,17 @@ def inspect_dataset(dataset: Dataset, *, min_samples_per_class: int = 2, num_thr
         min_samples_per_class: below this, a class cannot be in every part of a split.
         num_threads: how many images are decoded at once; one a processor, at most 8, when None.
     """
+    if dataset.signals is not None:
+        return inspect_windows(dataset, min_samples_per_class=min_samples_per_class)
     looks = parallel(_look, dataset.uris, num_threads)
     contents = [look.content for look in looks]
     findings = [
         *(look.finding for look in looks if look.finding is not None),
-        *_twice(dataset),
-        *_labels(dataset),
+        *label_findings(dataset, min_samples_per_class),
         *_identical(dataset, contents),
-        *_rare(dataset, min_samples_per_class),
     ]
     return Inspection(
-        tuple(sorted(findings, key=lambda finding: ORDER.index(finding.severity))),
+        in_order(findings),
         dataset.with_column("content", contents),
         dict(Counter(look.size for look in looks if look.size is not None)),
     )
@@ -104,41 +70,8 @@ def _look(uri: str | None) -> _Look:
             content = stream.read()
         height, width = read_pixels(content, where=uri).shape[:2]
     except DataError as error:
-        return _Look(_finding("error", error))
+        return _Look(finding_of("error", error))
     return _Look(content=hashlib.sha256(content).hexdigest(), size=(height, width))
-
-
-def _finding(severity: Severity, error: DataError) -> Finding:
-    return Finding(severity=severity, where=error.where, expected=error.expected, got=error.got, fix=error.fix)
-
-
-def _twice(dataset: Dataset) -> Iterator[Finding]:
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, key in enumerate(dataset.ids):
-        rows[key].append(row)
-    for key, found in rows.items():
-        if len(found) > 1:
-            yield Finding(
-                severity="error",
-                where=f"{dataset.name}: record `{key}`",
-                expected="every id once",
-                got=f"{len(found)} records, rows {', '.join(map(str, found[:5]))}",
-                fix="remove or rename all but one",
-            )
-
-
-def _labels(dataset: Dataset) -> Iterator[Finding]:
-    if dataset.task != "multiclass":
-        return
-    for key, labels in zip(dataset.ids, dataset.table.column("labels").to_pylist(), strict=True):
-        if len(labels) != 1:
-            yield Finding(
-                severity="error",
-                where=f"{dataset.name}: record `{key}`",
-                expected="exactly one label",
-                got=" and ".join(f"`{dataset.classes[label]}`" for label in labels) or "none",
-                fix="label it or leave it out",
-            )
 
 
 def _identical(dataset: Dataset, contents: Sequence[str | None]) -> Iterator[Finding]:
@@ -167,18 +100,6 @@ def _identical(dataset: Dataset, contents: Sequence[str | None]) -> Iterator[Fin
                 else "keep one, or give them one group, which no split divides"
             ),
         )
-
-
-def _rare(dataset: Dataset, minimum: int) -> Iterator[Finding]:
-    for name, count in dataset.class_counts().items():
-        if count < minimum or not count:
-            yield Finding(
-                severity="warning",
-                where=f"{dataset.name}: class `{name}`",
-                expected=f"at least {max(1, minimum)} records (data.min_samples_per_class)",
-                got=str(count),
-                fix="add images of it, or take the class out (data.classes): it cannot be learnt and judged",
-            )
 
 
 __all__ = [

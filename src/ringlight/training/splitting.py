@@ -12,6 +12,7 @@ from ringlight.data.groups import Grouped, grouped
 from ringlight.data.links import Duplicates
 from ringlight.data.remembered import remembered_duplicates
 from ringlight.data.split import divide
+from ringlight.data.window_duplicates import window_duplicates
 from ringlight.types import Dataset, Split
 
 
@@ -20,10 +21,15 @@ def duplicate_search(
 ) -> Callable[[Dataset], Duplicates]:
     """Return the search for near-duplicates, which remembers in the folder `cache` what it found in many files.
 
-    `progress` is told how many images were read, of how many.
+    `progress` is told how many images were read, of how many; or how many windows were searched.
     """
     overlap = config.split.min_overlap
-    find = partial(near_duplicates, min_overlap=overlap, progress=progress)
+
+    def find(dataset: Dataset) -> Duplicates:
+        if dataset.signals is not None:
+            return window_duplicates(dataset, progress=progress)
+        return near_duplicates(dataset, min_overlap=overlap, progress=progress)
+
     return partial(remembered_duplicates, find=find, cache=cache, settings={"min_overlap": overlap})
 
 
