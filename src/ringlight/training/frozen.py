@@ -232,7 +232,8 @@ class FrozenLearner(DeepLearner):
         if part == "train":
             return {"train/loss": loss}
         metrics = classification_metrics(truth_of(prediction), prediction.probabilities, data.classes, data.task)
-        return {f"{part}/{name}": value for name, value in {"loss": loss, **flatten(metrics)}.items()}
+        scores = {"loss": loss, **flatten(metrics), **self.further(prediction)}
+        return {f"{part}/{name}": value for name, value in scores.items()}
 
     def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
         """Return raw scores; of records whose features are known, by the head alone."""

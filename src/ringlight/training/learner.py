@@ -14,7 +14,7 @@ from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.loader import translating_lost_workers
 from ringlight.data.sampling import EpochSampler
 from ringlight.errors import ConfigError, RunError
-from ringlight.evaluation.custom_metrics import Metric, MetricFunction
+from ringlight.evaluation.custom_metrics import Metric, MetricFunction, measured
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
 from ringlight.inference.predictor import forward
@@ -249,6 +249,11 @@ class DeepLearner:
             metrics=metrics,
             watched=() if monitor is None else tuple(monitors(config).values()),
         )
+
+    def further(self, prediction: Prediction) -> dict[str, float]:
+        """Return the metrics that were asked for beside those of every run, of records whose truth is known."""
+        metrics = further_metrics(self._needs()[0], self.metrics, self.task)
+        return measured(metrics, np.asarray(prediction.targets), prediction.probabilities)
 
     def _restore(self, checkpoint: Path) -> None:
         """Load the weights of a checkpoint (with EMA: the averaged ones) into the module."""
