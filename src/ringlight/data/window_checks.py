@@ -144,14 +144,17 @@ def _drifting(dataset: Dataset, signals: Signals, seen: Survey) -> Iterator[Find
         return
     changes, explained = _trend(seen.means.astype(np.float64), order, _classes(dataset))
     inside = np.sqrt(seen.inside)
-    for channel in np.flatnonzero((np.abs(changes) > DRIFT * inside) & (explained >= TREND) & (inside > 0)):
+    ratios = np.abs(changes) / np.where(inside > 0, inside, np.inf)
+    drifting = [int(channel) for channel in np.argsort(-ratios) if ratios[channel] > DRIFT]
+    drifting = [channel for channel in drifting if explained[channel] >= TREND]
+    if drifting:
+        told = [f"`{signals.channels[channel]}` by {changes[channel]:.3g}" for channel in drifting]
         yield Finding(
             severity="warning",
-            where=f"{dataset.name}: channel `{signals.channels[channel]}`",
-            expected=f"an offset that stays, over {'time' if timed else 'the rows'}",
-            got=f"one that drifts by {changes[channel]:.3g}, {abs(changes[channel]) / inside[channel]:.1f} times the "
-            "deviation within a window",
-            fix="calibrate it, or use data.normalize=window, which takes offsets out",
+            where=dataset.name,
+            expected=f"channels whose offset stays, over {'time' if timed else 'the rows'}",
+            got=f"a drift of more than the deviation within a window in {first_of(told)}",
+            fix="a split by time or group judges it honestly; data.normalize=window takes offsets out",
         )
 
 

@@ -59,7 +59,7 @@ def window_duplicates(
     parts = _parts(len(dataset), signals.length // factor * len(signals.channels))
     for rows in parts:
         windows = _read(reader, rows, factor)
-        names = [dataset.ids[row] for row in rows] if len(parts) == 1 else dataset_ids(dataset, rows)
+        names = list(dataset.table.column("id").take(rows).to_pylist())
         found = near_duplicate_windows(windows, ids=names, num_threads=num_threads)
         for link in found.links:
             pair = (int(rows[link.a]), int(rows[link.b]))
@@ -70,11 +70,6 @@ def window_duplicates(
     return Duplicates.from_links(
         dataset.ids, [Link(a, b, similarity) for (a, b), similarity in links.items()], _told(notes, parts, factor)
     )
-
-
-def dataset_ids(dataset: Dataset, rows: npt.NDArray[np.int64]) -> list[str]:
-    """Return the ids of some rows."""
-    return list(dataset.table.column("id").take(rows).to_pylist())
 
 
 def _identical(contents: Sequence[str | None]) -> list[tuple[int, int]]:
@@ -113,9 +108,8 @@ def _read(reader: WindowReader, rows: npt.NDArray[np.int64], factor: int) -> npt
 def _told(notes: Sequence[str], parts: Sequence[npt.NDArray[np.int64]], factor: int) -> list[str]:
     told = list(dict.fromkeys(notes))[:5]
     if len(parts) > 1:
-        told.insert(
-            0, f"searched among {len(parts[0])} neighbouring windows at a time; give groups where that is not enough"
-        )
+        size = len(parts[0])
+        told.insert(0, f"searched among {size} neighbouring windows at a time; give groups where that is not enough")
     if factor > 1:
         told.append(f"compared at {factor} samples averaged into one")
     return told
