@@ -1,4 +1,4 @@
-"""A data set in numbers: classes, label combinations, groups, image sizes, boxes."""
+"""A data set in numbers: classes, label combinations, groups, image sizes, boxes, channels of windows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
 from ringlight.data.content import Header, parallel, read_header
+from ringlight.data.window_survey import survey
 from ringlight.errors import DataError
-from ringlight.types import Dataset, Task
+from ringlight.types import Dataset, Signals, Task
 
 LISTED = 12
 """How many label combinations or image sizes the table shows; the JSON has them all."""
@@ -23,7 +25,8 @@ class Statistics:
 
     `label_combinations` counts the sets of labels that stand together, `a + b`, and `(none)`; `image_sizes` counts
     `HxW` of the upright images and `image_modes` Pillow's modes, both read from the headers; `boxes` counts boxes by
-    class.
+    class. `windows` is None for images; else it holds `length` (samples), `sampling_rate` (hertz, or None), and
+    `channels`: mean, std, low and high of each channel's finite samples.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Statistics:
     unreadable: int
     boxes: dict[str, int]
     notes: tuple[str, ...] = ()
+    windows: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON, with the share of records that carry each class."""
@@ -62,7 +66,19 @@ class Statistics:
                 "file", {"none": self.without_file, "unreadable": self.unreadable}, self.records, zeros=False
             ),
             *self._section("boxes", self.boxes, sum(self.boxes.values()), zeros=False),
+            *self._window_rows(),
         ]
+
+    def _window_rows(self) -> Iterator[tuple[str, int, str]]:
+        if self.windows is None:
+            return
+        length, rate, channels = (self.windows[key] for key in ("length", "sampling_rate", "channels"))
+        yield "samples in a window", length, "" if rate is None else f"{length / rate:.4g} s at {rate:g} Hz"
+        yield "channels", len(channels), ""
+        for name, values in channels.items():
+            told = ("-" if value is None else f"{value:.4g}" for value in values.values())
+            mean, std, low, high = told
+            yield f"channel {name}", self.records, f"{mean} ± {std}, {low} to {high}"
 
     @staticmethod
     def _section(
@@ -77,8 +93,15 @@ class Statistics:
 
 
 def statistics(dataset: Dataset, *, num_threads: int | None = None) -> Statistics:
-    """Count what a data set holds; of each image only the header is read. Unreadable images are counted, not raised."""
-    headers = parallel(_header, [uri for uri in dataset.uris if uri is not None], num_threads)
+    """Count what a data set holds; of each image only the header is read. Unreadable images are counted, not raised.
+
+    Of windows every sample is looked at.
+
+    Raises:
+        DataError: the store of windows is gone.
+    """
+    files = [] if dataset.signals is not None else [uri for uri in dataset.uris if uri is not None]
+    headers = parallel(_header, files, num_threads)
     readable = [header for header in headers if header is not None]
     labels = dataset.table.column("labels").to_pylist()
     combinations = Counter(" + ".join(dataset.classes[label] for label in row) or "(none)" for row in labels)
@@ -94,11 +117,24 @@ def statistics(dataset: Dataset, *, num_threads: int | None = None) -> Statistic
         splits=_by_count(Counter(part for part in dataset.table.column("split").to_pylist() if part is not None)),
         image_sizes=_by_count(Counter(f"{header.size[0]}x{header.size[1]}" for header in readable)),
         image_modes=_by_count(Counter(header.mode for header in readable)),
-        without_file=len(dataset) - len(headers),
+        without_file=dataset.table.column("uri").null_count,
         unreadable=len(headers) - len(readable),
         boxes=_boxes(dataset),
         notes=dataset.notes,
+        windows=None if dataset.signals is None else _windows(dataset, dataset.signals),
     )
+
+
+def _windows(dataset: Dataset, signals: Signals) -> dict[str, Any]:
+    seen = survey(dataset)
+    channels = {
+        name: {
+            key: float(values[channel]) if np.isfinite(values[channel]) else None
+            for key, values in (("mean", seen.mean), ("std", seen.std), ("low", seen.low), ("high", seen.high))
+        }
+        for channel, name in enumerate(signals.channels)
+    }
+    return {"length": signals.length, "sampling_rate": signals.sampling_rate, "channels": channels}
 
 
 def _header(uri: str) -> Header | None:
