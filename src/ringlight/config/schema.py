@@ -30,7 +30,7 @@ SCHEMA_VERSION: Final = 1
 Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(as_text)]
 Strategy = Literal[
     "stratified_70_15_15", "stratified_80_10_10", "stratified_80_20", "time_70_15_15", "leave_one_group_out",
-    "predefined",
+    "predefined", "predefined_test",
 ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class SplitConfig(Section):
         "stratified_70_15_15",
         description="percent of training, validation and test records (80_20: training and test), classes kept in "
         "proportion; time_70_15_15 trains on the oldest and tests on the newest; leave_one_group_out tests on "
-        "split.test_group; predefined uses what the source prescribes",
+        "split.test_group; predefined uses what the source prescribes, predefined_test only its test part",
     )
     groups: Literal["auto", "given", "duplicates", "time", "none"] = Field(
         "auto",

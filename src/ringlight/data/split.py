@@ -44,7 +44,15 @@ LEAVE_ONE_GROUP_OUT = "leave_one_group_out"
 PREDEFINED = "predefined"
 """The strategy that takes the parts which the source prescribes (the column `split`)."""
 
-_SHARES = STRATEGIES | {TIME: (0.70, 0.15, 0.15), LEAVE_ONE_GROUP_OUT: (0.85, 0.15, 0.0), PREDEFINED: (0.0, 0.0, 0.0)}
+PREDEFINED_TEST = "predefined_test"
+"""The strategy that takes the test part which the source prescribes and divides the others 85 to 15."""
+
+_SHARES = STRATEGIES | {
+    TIME: (0.70, 0.15, 0.15),
+    LEAVE_ONE_GROUP_OUT: (0.85, 0.15, 0.0),
+    PREDEFINED: (0.0, 0.0, 0.0),
+    PREDEFINED_TEST: (0.85, 0.15, 0.0),
+}
 
 
 def divide(
@@ -101,7 +109,8 @@ def split_dataset(
 
     Args:
         dataset: what to split.
-        strategy: a key of :data:`STRATEGIES`, :data:`TIME`, :data:`LEAVE_ONE_GROUP_OUT` or :data:`PREDEFINED`.
+        strategy: a key of :data:`STRATEGIES`, :data:`TIME`, :data:`LEAVE_ONE_GROUP_OUT`, :data:`PREDEFINED` or
+            :data:`PREDEFINED_TEST`.
         seed: the same seed gives the same parts.
         file: a saved split to continue: its ids keep their parts, and new records go to train and val in the
             strategy's ratio, so that the test set stays the test set. A new record whose group is in a part already
@@ -163,11 +172,12 @@ def _anew(
     if strategy == PREDEFINED:
         return prescribed_parts(data)
     shares = np.array(_SHARES[strategy])
-    if strategy == LEAVE_ONE_GROUP_OUT:
-        part = _tested_on(data, test_group)
+    if strategy in (LEAVE_ONE_GROUP_OUT, PREDEFINED_TEST):
+        alone = strategy == LEAVE_ONE_GROUP_OUT
+        part, out = (_tested_on(data, test_group), f"`{test_group}`") if alone else (_prescribed_test(data), "its test")
         rest = np.flatnonzero(part == UNKNOWN)
         codes = None if units is None else group_codes(units[rest].tolist())
-        part[rest] = fresh_parts(matrix[rest], shares, codes, seed, where=f"{data.name} without `{test_group}`")
+        part[rest] = fresh_parts(matrix[rest], shares, codes, seed, where=f"{data.name} without {out}")
         return part, []
     if strategy == TIME:
         part, notes = split_by_time(data, units, shares, gap=time_gap)
@@ -191,6 +201,8 @@ def _continued(
         prescribed = from_column(data)
     elif strategy == LEAVE_ONE_GROUP_OUT:
         prescribed = _tested_on(data, test_group)
+    elif strategy == PREDEFINED_TEST:
+        prescribed = _prescribed_test(data)
     return continue_split(
         data,
         matrix,
@@ -218,6 +230,18 @@ def _tested_on(data: Dataset, test_group: str | None) -> IntArray:
             fix=fix,
         )
     return np.array([PARTS.index("test") if name == test_group else UNKNOWN for name in names], np.int64)
+
+
+def _prescribed_test(data: Dataset) -> IntArray:
+    """Return 2 for the records that the source tests on, UNKNOWN for the others, (N,)."""
+    test = PARTS.index("test")
+    part = from_column(data)
+    if not (part == test).any() or (part == test).all():
+        raise SplitError(
+            "test records and others", got="none" if not (part == test).any() else "test records only",
+            where=f"{data.name}: column split", fix="complete the column or choose split.strategy=stratified_70_15_15",
+        )  # fmt: skip
+    return np.where(part == test, test, UNKNOWN)
 
 
 def _sizes(part: IntArray) -> FloatArray:

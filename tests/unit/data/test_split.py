@@ -260,3 +260,26 @@ def test_a_saved_split_is_read_back_as_it_was(tmp_path: Path, dataset_of: Datase
     for name in PARTS:
         np.testing.assert_array_equal(again.parts()[name], split.parts()[name])
     assert again.warnings == ()
+
+
+class TestPredefinedTest:
+    @staticmethod
+    def data(dataset_of: DatasetOf) -> Dataset:
+        parts = ["test" if row < 8 else "train" for row in range(40)]
+        return dataset_of([row % 2 for row in range(40)], split=parts, group=[f"s{row // 4}" for row in range(40)])
+
+    def test_the_sources_test_part_stays_and_the_others_are_divided_by_groups(self, dataset_of: DatasetOf) -> None:
+        """Signals come with official test subjects and no validation part, and a network needs one to stop by."""
+        data = self.data(dataset_of)
+        split = split_dataset(data, strategy="predefined_test", seed=3)
+        assert sorted(split.test.tolist()) == list(range(8))
+        assert len(split.val) in (4, 8)
+        assert set(split.train) | set(split.val) == set(range(8, 40))
+        groups = np.array(data.groups)
+        assert not set(groups[split.train]) & set(groups[split.val])
+
+    @pytest.mark.parametrize(("part", "got"), [("train", "got none"), ("test", "got test records only")])
+    def test_a_source_without_both_is_refused(self, dataset_of: DatasetOf, part: str, got: str) -> None:
+        data = dataset_of([0, 1, 0, 1], split=[part] * 4)
+        with pytest.raises(SplitError, match=got):
+            split_dataset(data, strategy="predefined_test", seed=0)
