@@ -133,7 +133,8 @@ class EstimatorModel(nn.Module):
         estimator = self.new_estimator()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            estimator.fit(matrix[counted], labels[counted], sample_weight=weights[counted])
+            alike = np.ptp(weights[counted]) == 0  # a forest draws its samples in another way where weights are given
+            estimator.fit(matrix[counted], labels[counted], sample_weight=None if alike else weights[counted])
         for line in dict.fromkeys(str(one.message).partition("\n")[0] for one in caught):
             LOGGER.warning("%s: %s", type(self).__name__, line)
         if "n_jobs" in estimator.get_params():

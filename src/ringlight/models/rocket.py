@@ -58,7 +58,8 @@ class _Rocket(EstimatorModel):
         super().__init__(num_classes, in_chans, task=task, seed=seed, class_weight=class_weight)
         check_least("num_kernels", num_kernels, KERNELS)
         check_least("max_dilations", max_dilations, 1)
-        require("numba", extra="signals")  # told before any data is read; imported again where it is used
+        for package in ("numba", "sktime.transformations.rocket"):  # told before any data is read
+            require(package, extra="signals")
         self.num_kernels = num_kernels
         self.max_dilations = max_dilations
         self.register_buffer("length", torch.zeros(1, dtype=torch.int64))
