@@ -33,6 +33,7 @@ CASES: Mapping[str, tuple[Callable[[Path], None] | None, Mapping[str, Any], str]
     "table": (fake("table"), {"label_columns": "label", "group_column": "coil"}, "multiclass"),
     "severstal": (fake("severstal"), {}, "multilabel"),
     "synthetic": (None, {"num_images": 6, "height": 32, "width": 64}, "multilabel"),
+    "synthetic_windows": (None, {"num_windows": 20, "length": 64, "windows_per_recording": 4}, "multiclass"),
 }
 """How the data of each source is made (None: it makes its own), its parameters, the task it must give."""
 

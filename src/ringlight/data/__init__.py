@@ -5,6 +5,7 @@ from __future__ import annotations
 from ringlight.data.folder import FolderSource
 from ringlight.data.severstal import SeverstalSource
 from ringlight.data.synthetic import SyntheticSource
+from ringlight.data.synthetic_windows import SyntheticWindowsSource
 from ringlight.data.table import TableSource
 from ringlight.data.windows import WindowsSource
 from ringlight.registry import Catalogue
@@ -17,6 +18,7 @@ SOURCES: Catalogue[Source] = Catalogue(
         "table": TableSource,
         "severstal": SeverstalSource,
         "synthetic": SyntheticSource,
+        "synthetic_windows": SyntheticWindowsSource,
         "windows": WindowsSource,
     },
     name_key="source",
@@ -25,4 +27,12 @@ SOURCES: Catalogue[Source] = Catalogue(
 )
 """The formats that `data.source` names. Each is built as `Source(root, ...)` and answers `load()`."""
 
-__all__ = ["SOURCES", "FolderSource", "SeverstalSource", "SyntheticSource", "TableSource", "WindowsSource"]
+__all__ = [
+    "SOURCES",
+    "FolderSource",
+    "SeverstalSource",
+    "SyntheticSource",
+    "SyntheticWindowsSource",
+    "TableSource",
+    "WindowsSource",
+]

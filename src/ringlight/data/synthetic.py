@@ -6,11 +6,7 @@ real strips are, a table of labels and boxes, and a `spec.json` that says what t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ringlight.data.made_once import MadeOnce
 from ringlight.data.strips import render_strip
 from ringlight.errors import DataError
-from ringlight.files import unwritable
 from ringlight.types import BOX, Box, Dataset, Record
 
 CLASSES = ("defect_1", "defect_2", "defect_3", "defect_4")
@@ -114,9 +110,7 @@ class _Spec:
 
     def to_dict(self) -> dict[str, object]:
         values = {name: getattr(self, name) for name in self.__slots__}
-        values |= {"format_version": FORMAT_VERSION, "jpeg_quality": JPEG_QUALITY}
-        text = json.dumps(values, sort_keys=True)
-        return {**json.loads(text), "checksum": hashlib.sha256(text.encode()).hexdigest()}
+        return {**values, "format_version": FORMAT_VERSION, "jpeg_quality": JPEG_QUALITY}
 
 
 class SyntheticSource:
@@ -160,6 +154,7 @@ class SyntheticSource:
         known = frequencies if isinstance(frequencies, str) else tuple(float(share) for share in frequencies)
         self._spec = _Spec(num_images, height, width, known, clean_share, difficulty, seed)
         self._check()
+        self._folder = MadeOnce(self.root, self._spec.to_dict(), what="strips")
 
     def _check(self) -> None:
         spec = self._spec
@@ -184,57 +179,9 @@ class SyntheticSource:
             DataError: `root` holds something else, or strips made with other parameters, or files are missing.
             WorkspaceError: `root` cannot be written.
         """
-        if not self._present():
-            self._write()
+        if not self._folder.present():
+            self._folder.make(self._paint)
         return self._read()
-
-    def _present(self) -> bool:
-        """Say whether the strips are there; refuse a folder that is not ours to write to."""
-        if not self.root.exists():
-            return False
-        if not self.root.is_dir():
-            raise self._refusal("a folder", "a file")
-        spec_file = self.root / "spec.json"
-        if not spec_file.exists():
-            if any(self.root.iterdir()):
-                raise self._refusal("an empty folder or strips made before", "a folder with other files")
-            return False
-        try:
-            found = json.loads(spec_file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise self._refusal("a readable spec.json", "a damaged one") from None
-        wanted = self._spec.to_dict()
-        if found != wanted:
-            found = found if isinstance(found, dict) else {}
-            differing = sorted(key for key in wanted if found.get(key) != wanted[key] and key != "checksum")
-            changes = ", ".join(f"{key} {found.get(key)!r} instead of {wanted[key]!r}" for key in differing)
-            raise self._refusal("strips made with the same parameters", changes or "another checksum")
-        return True
-
-    def _refusal(self, expected: str, got: str) -> DataError:
-        return DataError(expected, got=got, where=str(self.root), fix="choose another data.root, or remove this one")
-
-    def _write(self) -> None:
-        """Paint everything in a folder beside `root`, then rename it: never half a data set."""
-        try:
-            self.root.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{self.root.name}.", dir=self.root.parent))
-            try:
-                self._paint(scratch)
-                scratch.chmod(0o755)  # mkdtemp makes it private
-                self._publish(scratch)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        except OSError as error:
-            raise unwritable(self.root, error) from error
-
-    def _publish(self, scratch: Path) -> None:
-        try:
-            scratch.replace(self.root)
-        except OSError:
-            # Another process was quicker; its strips are as good as ours when they were made alike.
-            if not self._present():
-                raise
 
     def _paint(self, folder: Path) -> None:
         spec = self._spec
@@ -262,17 +209,16 @@ class SyntheticSource:
             }
         )
         pq.write_table(table, folder / "labels.parquet")
-        (folder / "spec.json").write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     def _read(self) -> Dataset:
         try:
             rows = pq.read_table(self.root / "labels.parquet").to_pylist()
         except (OSError, pa.ArrowInvalid) as error:
-            raise self._refusal("a readable labels.parquet", str(error).partition("\n")[0]) from None
+            raise self._folder.refusal("a readable labels.parquet", str(error).partition("\n")[0]) from None
         names = {path.name for path in (self.root / "images").glob("*.jpg")}
         missing = next((row["id"] for row in rows if f"{row['id']}.jpg" not in names), None)
         if missing is not None:
-            raise self._refusal("a picture for every label", f"none for `{missing}`")
+            raise self._folder.refusal("a picture for every label", f"none for `{missing}`")
         records = [
             Record(
                 id=row["id"],
