@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Count, check, split and preview a data set.", no_args_is_help=True, rich_markup_mode=None)
 
 Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A recipe, a folder of images, or a CSV or Parquet table.")
+    str, typer.Argument(metavar="SOURCE", help="A recipe, a folder of images or recordings, an .npz file, or a table.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -27,7 +27,7 @@ Overrides = Annotated[
 Workspace = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="Where synthetic images are drawn (default: RINGLIGHT_WORKSPACE, else ./workspace)."
+        metavar="FOLDER", help="Where data are drawn or converted (default: RINGLIGHT_WORKSPACE, else ./workspace)."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
@@ -81,6 +81,8 @@ def check(
         found = Counter(finding.severity for finding in findings)
         counts = ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in found.items())
         what = "records and their images" if opened.dataset.has_content else "records (labels only: no images)"
+        if opened.dataset.signals is not None:
+            what = "windows"
         print(f"{opened.title}: {len(opened.dataset)} {what} checked, {counts or 'nothing found'}")
     leak_check = _check_leaks(opened, sheet) if leaks and not wrong else None
     if json:

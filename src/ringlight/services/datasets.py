@@ -12,10 +12,15 @@ from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.checks import Finding, Statistics, check, statistics
 from ringlight.data.content import hash_contents
+from ringlight.data.files import EXTENSIONS as IMAGES
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.preview import contact_sheet
+from ringlight.data.recording_windows import INTERVALS
 from ringlight.data.severstal import IMAGE_FOLDERS
+from ringlight.data.signal_augment import SignalAugmenter
 from ringlight.data.split import write_split
+from ringlight.data.window_preview import window_sheet
+from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import DataError, did_you_mean
 from ringlight.runtime import workspace_folder
 from ringlight.training.plan import part_problems
@@ -74,13 +79,24 @@ class OpenedData:
             )
         config = self.config
         data = config.data
+        if self.dataset.signals is not None:
+            return self._preview_windows(out, num_samples)
         spec = InputSpec(in_chans=config.model.in_chans, image_size=data.image_size, resize_mode=data.resize_mode)
         augmenter = Augmenter(config.augmentation, seed=config.experiment.seed)
         return contact_sheet(self.dataset, spec, augmenter, out, num_samples=num_samples, seed=config.experiment.seed)
 
+    def _preview_windows(self, out: Path, num_samples: int) -> Path:
+        config = self.config
+        spec = WindowSpec.fit(self.dataset, normalize="channel")
+        augmenter = SignalAugmenter(config.augmentation, seed=config.experiment.seed, class_names=self.dataset.classes)
+        return window_sheet(
+            self.dataset, spec, augmenter, out, num_samples=num_samples, seed=config.experiment.seed,
+            num_augmented=3 if augmenter.enabled else 0,
+        )  # fmt: skip
+
 
 def open_data(source: str, overrides: Sequence[str] = (), *, workspace: Path | str | None = None) -> OpenedData:
-    """Open a recipe's data, or a folder or table whose format is recognised.
+    """Open a recipe's data, or a folder, table or file of windows whose format is recognised.
 
     Raises:
         DataError: neither a recipe nor a path, or a folder in no known form.
@@ -102,18 +118,21 @@ def _data_problems(tree: Mapping[str, Any]) -> list[str]:
 def recognise(path: Path, recipes: Sequence[str]) -> tuple[str, list[str]]:
     """Return the recipe and settings that read what lies at `path`.
 
-    A CSV or Parquet file is a table. A folder with Kaggle's columns (`ImageId...`) or Supervisely annotations holds
-    strips; one with `labels.csv`, or with a single table and no folders for classes, a table; any other, images: in its
-    `images/` when they lie nowhere else, else a folder per class.
+    A CSV or Parquet file is a table, an `.npz` file holds windows. A folder with Kaggle's columns (`ImageId...`) or
+    Supervisely annotations holds strips; one with sound, `intervals.csv`, or tables in folders and no image anywhere,
+    recordings to cut into windows; one with `labels.csv`, or with a single table and no folders for classes, a table;
+    any other, images: in its `images/` when they lie nowhere else, else a folder per class.
 
     Raises:
         DataError: nothing is there.
     """
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return "windows", _root(path)
     if path.is_file() and path.suffix.lower() in TABLES:
         return "table", [*_root(path.parent), f"data.file={path.name}"]
     if not path.is_dir():
         raise DataError(
-            "a recipe, a folder of images, or a CSV or Parquet table",
+            "a recipe, a folder of images or recordings, an .npz file, or a CSV or Parquet table",
             got=f"`{path}`",
             where="SOURCE",
             fix=f"check the path; of the recipes, {did_you_mean(str(path), recipes)}",
@@ -122,6 +141,8 @@ def recognise(path: Path, recipes: Sequence[str]) -> tuple[str, list[str]]:
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if any(_names_image_ids(table) for table in tables) or _has_annotations(path):
         return "severstal", _root(path)
+    if _has_recordings(path, folders):
+        return "windows", _root(path)
     labels = [table for table in tables if table.stem == "labels"] or (tables if len(folders) < 2 else [])
     if len(labels) == 1:
         return "table", [*_root(path), f"data.file={labels[0].name}"]
@@ -140,6 +161,17 @@ def _names_image_ids(table: Path) -> bool:
 
 def _has_annotations(path: Path) -> bool:
     return any(next((path / name).glob("*.json"), None) for name in ("annotations", "ann"))
+
+
+def _has_recordings(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether a folder holds recordings: sound, a table of intervals, or tables in a folder a class, and no images."""
+    if (path / INTERVALS).is_file():
+        return True
+    inside = {file.suffix.lower() for folder in folders for file in folder.iterdir()}
+    sound = ".wav" in inside or next(path.glob("*.[wW][aA][vV]"), None) is not None
+    if not sound and (not inside & set(TABLES) or (path / "labels.csv").is_file()):
+        return False
+    return not any(file.suffix.lower() in IMAGES for file in path.rglob("*"))
 
 
 def _root(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from ringlight.data.content import hash_contents
 from ringlight.data.duplicates import Duplicates, duplicate_sheet
 from ringlight.data.groups import NO_CONTENT, Grouped, grouped
+from ringlight.data.window_preview import window_pairs_sheet
 from ringlight.runtime import choose_device
 from ringlight.services.datasets import OpenedData
 from ringlight.training.features import embedder
@@ -85,16 +86,19 @@ def check_leaks(opened: OpenedData, *, sheet: Path | None = None, progress: Stag
     found = grouped(hashed, groups=config.split.groups, time_window=config.split.time_window, duplicates=search)
     notes: tuple[str, ...] = ()
     if sheet is not None and searches:
-        duplicate_sheet(hashed, searches[-1], sheet)
+        draw = duplicate_sheet if dataset.signals is None else window_pairs_sheet
+        draw(hashed, searches[-1], sheet)
     elif sheet is not None:
         notes = (f"no contact sheet: {found.origin}, no pairs were looked for; split.groups=duplicates looks for them",)
     written = sheet if searches else None
     obstacle = probe_obstacle(found.dataset)
     if obstacle is not None:
         return _described(found, obstacle=obstacle, sheet=written, notes=notes)
+    images = dataset.signals is None  # windows have their own features
+    device = choose_device(config.training.device).device
     probe = measure_leak(
         found.dataset,
-        embedder=embedder(config.weights.folder, choose_device(config.training.device).device),
+        embedder=embedder(config.weights.folder, device) if images else None,
         cache=opened.cache,
         seed=config.experiment.seed,
         num_resamples=config.evaluation.num_resamples,

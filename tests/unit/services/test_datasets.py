@@ -93,7 +93,8 @@ def test_what_is_not_there_gets_the_near_miss(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         open_data("sevrstal")
     assert str(caught.value) == (
-        "SOURCE: expected a recipe, a folder of images, or a CSV or Parquet table, got `sevrstal`; "
+        "SOURCE: expected a recipe, a folder of images or recordings, an .npz file, or a CSV or Parquet table, "
+        "got `sevrstal`; "
         "check the path; of the recipes, did you mean `severstal`?"
     )
     (tmp_path / "a.txt").write_text("")
