@@ -91,6 +91,12 @@ class EstimatorModel(nn.Module):
         """Return an estimator that was not fitted."""
         raise NotImplementedError(f"{type(self).__name__} has no new_estimator")
 
+    def fit_estimator(
+        self, matrix: npt.NDArray[Any], labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None
+    ) -> Any:
+        """Return an estimator fitted to features (N, D), two or more classes (N,) and weights (N,) above 0."""
+        return self.new_estimator().fit(matrix, labels, sample_weight=weights)
+
     def scores_of(self, estimator: Any, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the scores of a fitted estimator as logits: (N,) for two classes, else (N, classes it knows)."""
         scores: npt.NDArray[Any] = estimator.decision_function(features)
@@ -130,11 +136,10 @@ class EstimatorModel(nn.Module):
         classes = np.unique(labels[counted])
         if len(classes) < 2:  # nothing to learn: the one class there is
             return {"classes": classes.tolist(), "estimator": None}
-        estimator = self.new_estimator()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             alike = np.ptp(weights[counted]) == 0  # a forest draws its samples in another way where weights are given
-            estimator.fit(matrix[counted], labels[counted], sample_weight=None if alike else weights[counted])
+            estimator = self.fit_estimator(matrix[counted], labels[counted], None if alike else weights[counted])
         for line in dict.fromkeys(str(one.message).partition("\n")[0] for one in caught):
             LOGGER.warning("%s: %s", type(self).__name__, line)
         if "n_jobs" in estimator.get_params():

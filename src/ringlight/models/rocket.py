@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ringlight.errors import ModelError
 from ringlight.models.estimator import ClassWeight, EstimatorModel, check_least
+from ringlight.models.ridge import fit_ridge_classifier
 from ringlight.models.window_features import SHORTEST
 from ringlight.optional import require
 from ringlight.types import Task
@@ -144,11 +145,11 @@ class _Rocket(EstimatorModel):
         numba = require("numba", extra="signals")
         return int(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
 
-    def new_estimator(self) -> Any:
-        """Return a ridge classifier, whose decision values are the logits."""
-        from sklearn.linear_model import RidgeClassifierCV
-
-        return RidgeClassifierCV(alphas=ALPHAS)
+    def fit_estimator(
+        self, matrix: npt.NDArray[Any], labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None
+    ) -> Any:
+        """Return a ridge classifier whose penalty is the best of `ALPHAS`; its decision values are the logits."""
+        return fit_ridge_classifier(matrix, labels, ALPHAS, weights)
 
 
 # The transforms' `_fit` and `_transform` are the inner half of sktime's interface, which takes and keeps plain arrays;
