@@ -33,6 +33,8 @@ KEYS = Keys(
 )  # fmt: skip
 """What the settings are called in a call."""
 CONFIDENCE = 0.95
+BASE = "windows"
+"""The recipe whose settings a network of one's own is trained with, beside `overrides`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,9 @@ def _configured(
     if isinstance(model, Config):
         config = model.replacing(_alone(folding.keys(), overrides))
     else:
-        config = configure(model, [*values, *overrides])
+        config = configure(model or BASE, [*values, *overrides])
+    if isinstance(data, Arrays) and np.ndim(data.X) == 2:
+        config = config.replacing({"split.leak_probe": False})  # it looks at windows, and vectors have no course
     make = None if factory is None else _seeded(factory, data, config.experiment.seed)
     source = None
     if isinstance(data, Arrays):

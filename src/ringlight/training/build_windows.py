@@ -85,7 +85,7 @@ def _given(module: nn.Module, signals: Signals) -> BuiltModel:
     from ringlight.models import BuiltModel, WeightsChoice
 
     channels = len(signals.channels)
-    weights = WeightsChoice("random", "weights as the module was given")
+    weights = WeightsChoice(source="random", note="weights as the module was given")
     return BuiltModel(module, weights, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 

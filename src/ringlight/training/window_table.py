@@ -49,7 +49,11 @@ def window_table(
         vectors: Features = model.describe(spec.apply(windows)).numpy()
         return vectors
 
-    name = json.dumps([model.description, spec.to_dict()], sort_keys=True)
+    told = spec.to_dict()
+    if spec.normalize == "none":
+        # Moments of the training windows that nothing is normalised by: with them every fold would need its own pass.
+        told |= {"mean": [], "std": []}
+    name = json.dumps([model.description, told], sort_keys=True)
     return FeatureTable(
         _kept(dataset, name, describe, cache, progress), {key: row for row, key in enumerate(dataset.ids)}
     )
