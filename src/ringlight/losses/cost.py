@@ -54,8 +54,8 @@ class LeakAwareLoss(nn.Module):
         leak_penalty: what a missed leak costs, 0 or more.
         non_leak_penalty: what a false alarm costs, 0 or more.
         kind_penalty: k, what a wrong kind on the right side costs, 0 or more; null for as much as its side.
-        leak_classes: names or numbers (from 0) of the leaks; null for every class but `good_class`. Where no class is
-            known as good it is every class but the first, and a warning says so.
+        leak_classes: names or numbers (from 0) of the leaks, or the one name; null for every class but `good_class`.
+            Where no class is known as good it is every class but the first, and a warning says so.
         reduction: `mean`, `sum` or `none` (B,).
 
     Raises:
@@ -85,7 +85,7 @@ class LeakAwareLoss(nn.Module):
         leak_penalty: float = 2.0,
         non_leak_penalty: float = 1.0,
         kind_penalty: float | None = 1.0,
-        leak_classes: Sequence[str | int] | None = None,
+        leak_classes: Sequence[str | int] | str | None = None,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
@@ -202,7 +202,8 @@ class CostSensitive(nn.Module):
         """
         check_shapes(logits_bk, targets, self.num_classes, indices=True, scores=True)
         log_p_bk = F.log_softmax(logits_bk.float(), dim=1)
-        losses_bk = log_p_bk.exp() @ self.costs.T
+        with torch.autocast(logits_bk.device.type, enabled=False):  # it would multiply matrices in half precision
+            losses_bk = log_p_bk.exp() @ self.costs.T
         if self.cross_entropy_weight:
             losses_bk = losses_bk - self.cross_entropy_weight * log_p_bk
         return _reduced(_of_truth(losses_bk, targets), self.reduction)
@@ -237,7 +238,7 @@ def _reduced(losses_b: Tensor, reduction: Reduction) -> Tensor:
 
 
 def _leaks(
-    named: Sequence[str | int] | None, num_classes: int, classes: Sequence[str], good_class: str | None
+    named: Sequence[str | int] | str | None, num_classes: int, classes: Sequence[str], good_class: str | None
 ) -> list[int]:
     where = "loss.leak_classes"
     if named is None:
@@ -252,6 +253,8 @@ def _leaks(
                 first,
             )
         return [number for number in range(num_classes) if number != good]
+    if isinstance(named, str):
+        named = [named]
     found = sorted({class_number(name, num_classes, classes, where=where) for name in named})
     if not 0 < len(found) < num_classes:
         raise ConfigError(

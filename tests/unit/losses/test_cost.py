@@ -109,6 +109,7 @@ def test_its_least_value_has_the_true_odds_times_the_penalties(kind):
 def test_the_leaks_are_every_class_but_the_good_one_unless_they_are_named(caplog):
     assert LeakAwareLoss(4, classes=RIG[::-1], good_class="no_leak").get_params()["leak_classes"] == [0, 1, 2]
     assert LeakAwareLoss(4, classes=RIG, leak_classes=["large", 1]).get_params()["leak_classes"] == [1, 2]
+    assert LeakAwareLoss(4, classes=RIG, leak_classes="large").get_params()["leak_classes"] == [2]
     assert not caplog.records
     with caplog.at_level(logging.WARNING, logger="ringlight"):
         logging.getLogger("ringlight").addHandler(caplog.handler)
@@ -243,3 +244,12 @@ def test_dear_misses_move_the_border_of_a_trained_model(costs):
         optimizer.step()
     missed = int((model(x).argmax(1)[200:] == 0).sum())
     assert (missed < 10) is (costs[1][0] == 12)
+
+
+def test_a_training_in_half_precision_prices_in_single():
+    """Autocast multiplies matrices in bfloat16, where a probability has two digits."""
+    for loss in (CostSensitive(4, costs=COSTS), LeakAwareLoss(4, leak_classes=[1, 2])):
+        with torch.autocast("cpu", torch.bfloat16):
+            half = loss(LOGITS, TRUTH)
+        assert half.dtype == torch.float32
+        assert torch.equal(half, loss(LOGITS, TRUTH))
