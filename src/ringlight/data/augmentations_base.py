@@ -48,7 +48,10 @@ class BatchAugmentation(Protocol):
 
     takes: ClassVar[str]
     """`batches`."""
-    probability: float
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[float, npt.NDArray[np.int64]] | None:
+        """Return how a batch of `count` records is mixed: the weight of each with its partner; None does not mix it."""
+        ...
 
 
 def check_range(name: str, value: float, low: float, high: float, part: str) -> None:

@@ -1,8 +1,11 @@
-"""Augmentations that mix the records of a batch: described here, carried out by the training."""
+"""Augmentations that mix the records of a batch: drawn here, carried out by the training."""
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from ringlight.data.augmentations_base import check_range
 
@@ -26,3 +29,9 @@ class MixupPart:
         check_range("probability", probability, 0, 1, "mixup")
         self.alpha = alpha
         self.probability = probability
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[float, npt.NDArray[np.int64]] | None:
+        """Return the weight of a batch of `count` records and their partners (count,); None leaves the batch alone."""
+        if rng.random() >= self.probability:
+            return None
+        return float(rng.beta(self.alpha, self.alpha)), rng.permutation(count)

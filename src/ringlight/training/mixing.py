@@ -56,9 +56,7 @@ class Mixup:
     """
 
     def __init__(self, *, alpha: float, probability: float, seed: int) -> None:
-        checked = MixupPart(alpha=alpha, probability=probability)
-        self.alpha = checked.alpha
-        self.probability = checked.probability
+        self.part = MixupPart(alpha=alpha, probability=probability)
         self.seed = seed
 
     def mix(self, inputs: Tensor, targets: Tensor, *, epoch: int, step: int) -> Mixed:
@@ -85,10 +83,10 @@ class Mixup:
             )
         key = repr((self.seed, epoch, step, "mixup")).encode()
         rng = np.random.default_rng(int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big"))
-        if rng.random() >= self.probability:
+        drawn = self.part.draw(len(inputs), rng)
+        if drawn is None:
             return Mixed(inputs, targets, targets, 1.0)
-        weight = float(rng.beta(self.alpha, self.alpha))
-        partners = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
+        weight, partners = drawn[0], torch.from_numpy(drawn[1]).to(inputs.device)
         return Mixed(inputs.lerp(inputs[partners], 1 - weight), targets, targets[partners], weight)
 
 
@@ -114,7 +112,7 @@ def mixer_of(augmentation: Mapping[str, object], seed: int) -> Mixup | None:
         Problems: the section has mistakes, a line each.
 
     Examples:
-        >>> mixer_of({"mixup": {"alpha": 0.4}}, seed=0).alpha, mixer_of({"jitter": True}, seed=0)
+        >>> mixer_of({"mixup": {"alpha": 0.4}}, seed=0).part.alpha, mixer_of({"jitter": True}, seed=0)
         (0.4, None)
     """
     given = batch_augmentations(augmentation).get("mixup")

@@ -132,7 +132,7 @@ def test_the_section_says_whether_batches_are_blended() -> None:
     assert mixer_of({"mixup": None, "jitter": True}, seed=0) is None
     given = mixer_of({"mixup": {"alpha": 0.4, "probability": 0.5}}, seed=7)
     assert given is not None
-    assert (given.alpha, given.probability, given.seed) == (0.4, 0.5, 7)
+    assert (given.part.alpha, given.part.probability, given.seed) == (0.4, 0.5, 7)
     with pytest.raises(Problems, match=r"augmentation\.mixup\.alpha: expected a number from 0.01 to 10, got -1"):
         mixer_of({"mixup": {"alpha": -1.0}}, seed=0)
     with pytest.raises(ConfigError, match="alpha"):
