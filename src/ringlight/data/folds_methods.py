@@ -138,7 +138,8 @@ def derived_seed(seed: int, *place: int) -> int:
     """
     if place == (0,):
         return seed
-    return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0])
+    # Without the length, zeros at the end would not count: repeat 1 and its fold 0 would be one place.
+    return int(np.random.SeedSequence([seed, len(place), *place]).generate_state(1)[0])
 
 
 def _mend(method: str, keys: Keys) -> str:
