@@ -26,8 +26,8 @@ Windows = npt.NDArray[np.float32]
 Normalize = Literal["channel", "window", "none"]
 WAYS = ("channel", "window", "none")
 
-STILL = 8 * float(np.finfo(np.float32).eps)
-"""A deviation below this share of the mean is the rounding of float32: the channel stands still."""
+STILL = 1e-9
+"""A deviation below this share of the mean is rounding, since float32 has no such digits: the channel stands still."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ FORMAT = 1
 DTYPES = ("<i2", "<f4")
 """What a store holds; other numbers become float32."""
 
-BLOCK_VALUES = 4_000_000
+BLOCK_VALUES = 1_000_000
 """So many numbers are read together where all windows are looked at."""
 
 
