@@ -182,17 +182,14 @@ def methods_of(part: type) -> set[str]:
     return {name for name in dir(part) if not name.startswith("_") and callable(getattr(part, name))}
 
 
-def kinds_of(parts: list[Callable[..., Any]]) -> list[list[Callable[..., Any]]]:
-    """Parts by what they take: an augmentation of windows has other methods than one of images."""
-    kinds: dict[Any, list[Callable[..., Any]]] = {}
-    for part in parts:
-        kinds.setdefault(getattr(part, "takes", None), []).append(part)
-    return list(kinds.values())
+def kind_of(candidate: Callable[..., Any], parts: list[Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """The parts that take what it takes: an augmentation of windows has other methods than one of images."""
+    return [part for part in parts if getattr(part, "takes", None) == getattr(candidate, "takes", None)]
 
 
 def is_of_the_kind(candidate: Callable[..., Any], parts: list[Callable[..., Any]], supplied: tuple[str, ...]) -> bool:
     """Whether it could stand in the catalogue: called with what the engine supplies, or else with the same methods."""
-    parts = [part for part in parts if getattr(part, "takes", None) == getattr(candidate, "takes", None)]
+    parts = kind_of(candidate, parts)
     if inspect.isclass(candidate) not in {inspect.isclass(part) for part in parts}:
         return False
     shared = set(supplied).intersection(*map(arguments_of, parts))
@@ -231,9 +228,9 @@ def test_nothing_public_is_missing_from_a_catalogue(family):
 def test_a_part_that_is_not_listed_is_noticed():
     """Proof that the test above can fail: each family with one of its own parts taken off the list."""
     for place, catalogue in catalogues().items():
-        kinds = kinds_of(list(own_parts(catalogue).values()))
-        for part, kind in ((part, kind) for kind in kinds for part in kind):
-            rest = [other for other in kind if other is not part]
+        parts = list(own_parts(catalogue).values())
+        for part in parts:
+            rest = [other for other in kind_of(part, parts) if other is not part]
             if rest:
                 assert is_of_the_kind(part, rest, catalogue.supplied), (
                     f"{place}: {part.__qualname__} would not be missed"
