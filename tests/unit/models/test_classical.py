@@ -417,3 +417,14 @@ def test_the_catalogue_lists_them_as_models_of_windows():
     assert all(takes_of(MODELS.parts[name]) == "windows" and is_estimator(MODELS.parts[name]) for name in SMALL)
     assert all(issubclass(MODELS.parts[name], FeatureModel) for name in SMALL)  # type: ignore[arg-type]
     assert MODELS.describe()["svm"].startswith("Support-vector machine with a Gaussian kernel")
+
+
+@pytest.mark.slow
+def test_people_it_has_never_seen_are_recognised(real_data):
+    """HAR windows, official test subjects: 97.3 % were measured."""
+    har = np.load(real_data.file("har9.npz"), allow_pickle=False)
+    signals = torch.from_numpy((har["X"].astype(np.float32) * har["scale"]).transpose(0, 2, 1).copy())
+    test = har["is_official_test_subject"]
+    model = build_sequence_model("svm", num_classes=6, in_chans=9, length=128).module
+    model.fit_features(model.describe(signals[~test]).numpy(), har["y"][~test])
+    assert (model(signals[test]).argmax(1).numpy() == har["y"][test]).mean() > 0.96
