@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from PIL import Image
 
 from ringlight.config.load import compose
 from ringlight.errors import RunError
+from ringlight.training.arrays import dataset_of
 from ringlight.training.learner import DeepLearner
-from ringlight.training.plan import Plan, make_plan, part_problems
+from ringlight.training.learners import learner_of
+from ringlight.training.plan import Plan, make_plan, part_problems, plan_on, prepare
+from ringlight.training.splitting import split_as_configured
 from ringlight.training.trackers import QuietControl, QuietTracker
 from ringlight.types import Dataset, History, Learner, Prediction
 
@@ -28,7 +31,19 @@ def deep(plan: Plan, folder: Path) -> Learner:
 
 
 LEARNERS: Mapping[str, Callable[[Plan, Path], Learner]] = {"deep": deep}
-"""How each learner is built from a plan; a new one joins here."""
+"""How each learner of images is built from a plan; a new one joins here."""
+
+FOREST = "{name: random_forest, n_estimators: 5, feature_groups: [statistics]}"
+NETWORK = "{name: cnn1d, filters: [4, 4]}"
+WINDOWS: Mapping[str, tuple[str, ...]] = {
+    "network": ("model.name=cnn1d", "model.filters=[4,4]"),
+    "ensemble": ("model.name=ensemble", f"model.members=[{FOREST}, {NETWORK}]", "model.num_folds=2"),
+    "stacking": ("model.name=ensemble", f"model.members=[{FOREST}, svm]", "model.num_folds=2", "model.voting=stacking"),
+}
+"""The models of windows, each with the learner a plan gives it; a new kind of learner joins here."""
+COMMON = (
+    "training.num_epochs=2", "training.device=cpu", "training.num_threads=1", "scheduler.warmup_epochs=0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,19 +69,40 @@ def table(folder: Path, task: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=[(name, task) for name in LEARNERS for task in ("multiclass", "multilabel")])
-def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fitted]:
-    name, task = request.param
-    folder = tmp_path_factory.mktemp(f"{name}-{task}")
+def image_plan(folder: Path, task: str) -> Plan:
+    """Plan a training of a small network on the pictures."""
     overrides = [
         f"data.root={table(folder, task)}", "data.source=table", "data.path_column=path", "data.label_columns=label",
         f"data.task={task}", "data.image_size=32", "data.batch_size=4", "data.num_workers=0", "model.name=resnet10t",
-        "model.pretrained=false", f"loss.name={'cross_entropy' if task == 'multiclass' else 'bce_with_logits'}",
-        "training.num_epochs=2", "training.device=cpu", "training.num_threads=1", "scheduler.warmup_epochs=0",
+        "model.pretrained=false", f"loss.name={LOSS[task]}", *COMMON,
     ]  # fmt: skip
+    return make_plan(compose("folder", overrides, check_parts=part_problems), folder)
+
+
+def window_plan(folder: Path, task: str, model: Iterable[str]) -> Plan:
+    """Plan a training on forty-eight windows of two channels, in groups of two: a class each, or none to three."""
+    rng, place = np.random.default_rng(0), np.arange(48) // 2
+    truth = np.eye(3, dtype=int)[place % 3] if task == "multiclass" else (place[:, None] >> np.arange(3)) & 1
+    windows = rng.normal(size=(48, 16, 2)) + (truth @ np.array([[2.0, 0.0], [0.0, 2.0], [-2.0, -2.0]]))[:, None]
+    data = dataset_of(windows.astype(np.float32), truth, folder=folder, classes=CLASSES, groups=place)
+    overrides = ["data.batch_size=4", f"loss.name={LOSS[task]}", *model, *COMMON]
+    prepared = prepare(compose("windows", overrides, check_parts=part_problems), folder, dataset=data)
+    return plan_on(prepared, *split_as_configured(prepared.config, prepared.inspection.dataset, folder))
+
+
+LOSS = {"multiclass": "cross_entropy", "multilabel": "bce_with_logits"}
+
+
+@pytest.fixture(
+    scope="module", params=[(name, task) for name in (*LEARNERS, *WINDOWS) for task in ("multiclass", "multilabel")]
+)
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fitted]:
+    name, task = request.param
+    folder = tmp_path_factory.mktemp(f"{name}-{task}")
     with torch.random.fork_rng():
-        plan = make_plan(compose("folder", overrides, check_parts=part_problems), folder)
-        learner = LEARNERS[name](plan, folder / "checkpoints")
+        plan = image_plan(folder, task) if name in LEARNERS else window_plan(folder, task, WINDOWS[name])
+        make = LEARNERS.get(name) or (lambda plan, folder: learner_of(plan, folder, lambda *_: None))
+        learner = make(plan, folder / "checkpoints")
         train, val = plan.part("train"), plan.part("val")
         history = learner.fit(train, val, tracker=QuietTracker(), control=QuietControl(), resume=None)
         yield Fitted(learner, train, val, history)

@@ -1,6 +1,6 @@
 """What every network promises: our own for images and for windows, and a handful of timm's families.
 
-Estimators are fitted, not trained step by step; their contract stands in their own tests.
+Estimators and ensembles are fitted, not trained step by step; their contract stands in their own tests.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import nn
 
 import ringlight.models
 from ringlight.errors import ModelError
-from ringlight.models import MODELS, build_model, build_sequence_model, is_estimator, takes_of
+from ringlight.models import MODELS, build_model, build_sequence_model, is_ensemble, is_estimator, takes_of
 from ringlight.models.heads import CosineHead, classifier_of, features_before_head, install_head, num_features_of
 
 TIMM = ["resnet10t", "resnet18", "mobilenetv4_conv_small", "efficientnet_b0", "convnext_atto", "vit_tiny_patch16_224"]
-OWN = [name for name, part in MODELS.parts.items() if not is_estimator(part)]
+OWN = [name for name, part in MODELS.parts.items() if not is_estimator(part) and not is_ensemble(part)]
 WINDOWS = [name for name in OWN if takes_of(MODELS.parts[name]) == "windows"]
 NAMES = [*OWN, *TIMM]
 OWN_SIZE = {"vit_tiny_patch16_224": (32, 48)}

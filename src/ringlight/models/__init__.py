@@ -12,6 +12,8 @@ from ringlight.models.build import BuiltModel, build_model, build_sequence_model
 from ringlight.models.cbam import CBAM
 from ringlight.models.classical import SVM, ExtraTrees, GradientBoosting, LogisticRegression, RandomForest
 from ringlight.models.describe import ModelFacts, describe_models
+from ringlight.models.ensemble import EnsembleModel
+from ringlight.models.ensemble_members import is_ensemble
 from ringlight.models.rocket import MiniRocket, MultiRocket
 from ringlight.models.sequence_cnn import CNN1D
 from ringlight.models.sequence_inception import InceptionTime
@@ -39,6 +41,7 @@ MODELS: Catalogue[nn.Module] = Catalogue(
         "gradient_boosting": GradientBoosting,
         "minirocket": MiniRocket,
         "multirocket": MultiRocket,
+        "ensemble": EnsembleModel,
     },
     supplied=("num_classes", "in_chans", "drop_rate", "pretrained", "length", "task", "seed"),
     fallback=TimmClassifiers(),
@@ -49,8 +52,8 @@ MODELS: Catalogue[nn.Module] = Catalogue(
 and, if it can, `drop_rate`, `length` (time steps), `task` and `seed`."""
 
 __all__ = [
-    "CBAM", "CNN1D", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "ExtraTrees", "GRUClassifier",
-    "GradientBoosting", "InceptionTime", "LSTMClassifier", "LogisticRegression", "MiniRocket", "ModelFacts",
-    "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice", "build_model", "build_sequence_model",
-    "choose_weights", "describe_models", "is_estimator", "takes_of",
+    "CBAM", "CNN1D", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "EnsembleModel", "ExtraTrees",
+    "GRUClassifier", "GradientBoosting", "InceptionTime", "LSTMClassifier", "LogisticRegression", "MiniRocket",
+    "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice", "build_model", "build_sequence_model",
+    "choose_weights", "describe_models", "is_ensemble", "is_estimator", "takes_of",
 ]  # fmt: skip

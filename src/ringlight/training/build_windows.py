@@ -19,6 +19,7 @@ from ringlight.records import Signals
 from ringlight.runtime import DeviceChoice, choose_precision, seed_everything
 from ringlight.training.build import FROZEN_BATCH, TORCH_PREFETCH, Built, resolve
 from ringlight.training.drawing import criterion_of, sampler_of, seen_by, shown
+from ringlight.training.ensemble_plan import asks_for_ensemble, ensemble_model, ensemble_problems, written_out
 from ringlight.training.frozen_features import FeatureTable
 from ringlight.training.imbalance import METHODS, plain, with_method
 from ringlight.training.imbalance_choice import Choice, candidates, choose_method
@@ -51,13 +52,16 @@ def build_window_parts(
     signals = dataset.signals
     if signals is None:
         raise ConfigError("windows", got="images", where="data.source", fix="use build_parts")
-    lines = window_problems(config)
+    is_ensemble = module is None and asks_for_ensemble(config)
+    lines = window_problems(config) + (ensemble_problems(config) if is_ensemble else [])
     if lines:
         raise Problems(lines)
+    if is_ensemble:
+        config = written_out(config, cache)
     seed_everything(config.experiment.seed)
     built = _network(config, dataset, signals) if module is None else _given(module, signals)
     estimator = hasattr(built.module, "fit_features")
-    spec = WindowSpec.fit(train, normalize=_normalize(config, estimator))
+    spec = WindowSpec.fit(train, normalize=_normalize(config, estimator or is_ensemble))
     config, choice = _method(config, train, dataset, estimator, cache)
     config = config.replacing({"data.batch_size": _batch_size(config, len(train), estimator)})
     augmenter, notes = _augmenter(config, train, estimator)
@@ -75,6 +79,8 @@ def build_window_parts(
 def _network(config: Config, dataset: Dataset, signals: Signals) -> BuiltModel:
     from ringlight.models import build_sequence_model
 
+    if asks_for_ensemble(config):
+        return ensemble_model(config, dataset)
     return build_sequence_model(
         config.model.name, num_classes=len(dataset.classes), in_chans=len(signals.channels), length=signals.length,
         drop_rate=config.model.drop_rate, task=dataset.task, seed=config.experiment.seed, params=config.model.params(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ringlight.models.ensemble import EnsembleModel
+from ringlight.training.ensembles import EnsembleLearner
 from ringlight.training.estimators import EstimatorLearner
 from ringlight.training.frozen import FrozenLearner
 from ringlight.training.learner import DeepLearner
@@ -23,4 +25,6 @@ def learner_of(plan: Plan, folder: Path, on_epoch: Callable[[History, Prediction
     kind = FrozenLearner if plan.config.training.mode == "frozen" else DeepLearner
     if hasattr(plan.module, "fit_features"):
         kind = EstimatorLearner
+    if isinstance(plan.module, EnsembleModel):
+        kind = EnsembleLearner
     return kind.from_plan(plan, folder, on_epoch)
