@@ -14,6 +14,7 @@ import pytest
 import ringlight as rl
 from ringlight.cli.main import main
 from ringlight.config.load import recipe_names
+from ringlight.data.window_spec import WindowSpec
 from ringlight.services import runs
 
 FAKE = Path(__file__).parents[1] / "data"
@@ -70,7 +71,24 @@ def table(root: Path) -> list[str]:
     return [f"data.root={root}", "data.file=labels.csv", "data.image_size=32", "split.strategy=stratified_80_20"]
 
 
+def rig(_: Path) -> list[str]:
+    return ["data.num_windows=48", "data.length=64", "data.windows_per_recording=2"]
+
+
+def windows(folder: Path) -> list[str]:
+    """Write 36 windows of two channels whose classes have frequencies of their own, two windows a recording."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    y = np.arange(36) // 2 % 3
+    time = np.arange(64)
+    waves = np.sin(2 * np.pi * (0.05 + 0.08 * y)[:, None] * time + rng.uniform(0, 6, (36, 1)))
+    X = waves[..., None] + rng.normal(0, 0.3, (36, 64, 2))  # noqa: N806
+    np.savez(folder / "w.npz", X=X.astype(np.float32), y=y, group=np.arange(36) // 2, class_names=["a", "b", "c"])
+    return [f"data.root={folder / 'w.npz'}"]
+
+
 CASES: dict[str, Callable[[Path], list[str]]] = {
+    "air_leak": rig,
     "defect_classifier": parts_with_good,
     "demo": drawn,
     "folder": folders,
@@ -82,6 +100,8 @@ CASES: dict[str, Callable[[Path], list[str]]] = {
     "strips": drawn,
     "table": table,
     "view_classifier": folders,
+    "windows": windows,
+    "windows_features": windows,
 }
 TINY = (
     "data.batch_size=4",
@@ -103,7 +123,11 @@ def test_a_recipe_trains_judges_saves_and_predicts(recipe: str, tmp_path: Path) 
     assert len(run.results["history"]) == 1
     assert np.isfinite(run.results["history"][0]["train/loss"])
     assert 0 <= run.results["test"]["scalars"]["macro_f1"] <= 1
-    result = rl.load(run).predict(np.zeros((40, 70, 3), np.uint8))
+    spec = rl.load(run).bundle.input_spec
+    given = np.zeros((40, 70, 3), np.uint8)
+    if isinstance(spec, WindowSpec):
+        given = np.zeros((1, spec.length, spec.in_chans), np.float32)
+    result = rl.load(run).predict(given)
     assert result.probabilities.shape == (1, len(run.results["dataset"]["classes"]))
     assert np.isfinite(result.probabilities).all()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, judging
+from ringlight.cli import crossval, data, judging, tune
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -134,11 +134,16 @@ def _dry_run(recipe: str | None, overrides: list[str], config: Path | None, work
         print(line)
 
 
-@app.command(short_help="Score images with a trained model.")
+@app.command(short_help="Score images or windows with a trained model.")
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundle folder, or a run (its folder or name).")],
-    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the model together.")] = 8,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...", help="Images, or folders of images; for windows an .npz file or a folder of recordings."
+        ),
+    ],
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images that go through the model together.")] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a multi-label class counts (default: the model's own).")
     ] = None,
@@ -148,7 +153,7 @@ def predict(
     workspace: Workspace = None,
     json: Json = False,
 ) -> None:
-    """Score images with a trained model: labels, and a probability for each class."""
+    """Score images or windows with a trained model: labels, and a probability for each class."""
     from ringlight.services.predictions import predict_files
 
     result = predict_files(
@@ -179,6 +184,7 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
 app.command(short_help="Train a recipe once a fold, and tell how far its scores can be trusted.")(crossval.crossval)
 app.command(short_help="Judge a trained model again, also on new data.")(judging.evaluate)
 app.command(short_help="Put runs side by side, with the interval of each difference.")(judging.compare)
+app.command(short_help="Search better settings for a recipe.")(tune.tune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -160,12 +160,15 @@ def write_bundle(folder: Path, bundle: Bundle, module: nn.Module) -> None:
     write_json(folder / INDEX, {**index, "index_sha256": _digest(index)})
 
 
-def read_bundle(path: Path) -> tuple[Bundle, nn.Module]:
+def read_bundle(path: Path, *, module: nn.Module | None = None) -> tuple[Bundle, nn.Module]:
     """Read a bundle folder (or a run folder that holds one) and build its model, on the CPU, in evaluation mode.
+
+    `module` is the model, built as for its training, of a bundle whose model is in no catalogue; it gets the weights.
 
     Raises:
         BundleError: nothing there, an unknown version, a file that is missing or whose checksum is wrong, or weights
-            that do not fit the architecture.
+            that do not fit the architecture; a model that is in no catalogue and was not passed, or one that is passed
+            beside a model of the catalogue.
     """
     folder = find_bundle(path)
     index = folder / INDEX
@@ -174,7 +177,7 @@ def read_bundle(path: Path) -> tuple[Bundle, nn.Module]:
     _check_index(values, str(index))
     for name, expected in values["files"].items():
         _check_file(folder / Path(name).name, expected)
-    return bundle, _build(bundle, folder / WEIGHTS)
+    return bundle, _build(bundle, folder / WEIGHTS, module)
 
 
 def find_bundle(path: Path) -> Path:
@@ -242,14 +245,14 @@ def _check_file(path: Path, expected: str) -> None:
         )
 
 
-def _build(bundle: Bundle, weights: Path) -> nn.Module:
+def _build(bundle: Bundle, weights: Path, given: nn.Module | None) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from ringlight.models.heads import install_head, make_head, num_features_of
 
     architecture = bundle.architecture
-    module = _network(bundle)
+    module = _network(bundle, given, str(weights.with_name(INDEX)))
     if architecture.get("head"):
         install_head(module, make_head(architecture["head"], num_features_of(module), len(bundle.classes)))
     try:
@@ -264,8 +267,20 @@ def _build(bundle: Bundle, weights: Path) -> nn.Module:
     return module.eval()
 
 
-def _network(bundle: Bundle) -> nn.Module:
+def _network(bundle: Bundle, given: nn.Module | None, where: str) -> nn.Module:
+    from ringlight.models.adapters import CUSTOM, rebuilt
+
     architecture, spec = bundle.architecture, bundle.input_spec
+    if architecture["name"] == CUSTOM and isinstance(spec, WindowSpec):
+        return rebuilt(
+            architecture["params"], given, num_classes=len(bundle.classes), shape=(spec.length, spec.in_chans),
+            task=bundle.task, where=where,
+        )  # fmt: skip
+    if given is not None:
+        raise BundleError(
+            f"no module for a bundle that names its model, {architecture['name']}", got=type(given).__name__,
+            where=where, fix="leave `module` out",
+        )  # fmt: skip
     if isinstance(spec, WindowSpec):
         from ringlight.models import build_sequence_model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.data.preprocess import InputSpec, prepare
+from ringlight.data.window_faults import require_finite
 from ringlight.data.window_spec import WindowSpec, check_windows
+from ringlight.data.window_store import blocks_of
 from ringlight.errors import DataError
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, read_bundle
 from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import LOGGER, choose_device
-from ringlight.types import Prediction
+from ringlight.types import Dataset, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,15 +112,18 @@ class Predictor:
         device: str = "auto",
         threshold: float | None = None,
         operating_point: str | None = None,
+        module: nn.Module | None = None,
     ) -> Predictor:
         """Load a bundle folder or a finished run folder.
 
+        `module` is the model itself, built as for its training, where it is one of your own and in no catalogue.
+
         Raises:
-            BundleError: it is missing, damaged or of an unknown version.
+            BundleError: it is missing, damaged or of an unknown version; a model of your own that was not passed.
             DataError: the threshold or the operating point cannot be used.
         """
-        bundle, module = read_bundle(Path(path))
-        return cls(bundle, module, device=device, threshold=threshold, operating_point=operating_point)
+        bundle, network = read_bundle(Path(path), module=module)
+        return cls(bundle, network, device=device, threshold=threshold, operating_point=operating_point)
 
     def predict(
         self,
@@ -164,7 +169,7 @@ class Predictor:
         if isinstance(given, str | Path) or (isinstance(given, list) and given and isinstance(given[0], str | Path)):
             raise DataError(
                 "an array of windows", got=f"`{given}`", where="predict",
-                fix="read the file first: rl.read_windows(FILE), or ringlight predict MODEL FILE",
+                fix="read it first, as numpy.load(FILE)['X']; ringlight predict MODEL FILE takes the file",
             )  # fmt: skip
         windows = check_windows(given, spec, channels=channels, where="predict")
         if not len(windows):
@@ -173,11 +178,33 @@ class Predictor:
         if len(names) != len(windows):
             raise DataError(f"{len(windows)} ids", got=str(len(names)), where="predict", fix="pass one per window")
         with torch.inference_mode():
-            parts = [
-                forward(self.module, spec.apply(windows[start : start + batch_size]), self.device)
-                for start in range(0, len(windows), batch_size)
-            ]
-        return self._decided(Prediction(names, np.concatenate(parts), self.classes, self.task))
+            logits = np.concatenate(list(self._window_scores(windows, spec, batch_size)))
+        return self._decided(Prediction(names, logits, self.classes, self.task))
+
+    def predict_records(self, data: Dataset) -> Result:
+        """Predict the windows of a data set, block by block, so that memory stays flat.
+
+        Raises:
+            DataError: the model takes images, or windows of other channels or another length.
+        """
+        import torch
+
+        spec = self.bundle.input_spec
+        if not isinstance(spec, WindowSpec):
+            raise DataError("images", got="windows of a signal", where=data.name, fix="name images for this model")
+        spec.require(data.signals, data.name)
+        logits: list[npt.NDArray[np.float32]] = []
+        with torch.inference_mode():
+            for _, windows in blocks_of(data):
+                require_finite(windows, spec.channels, data.name)
+                logits += self._window_scores(windows, spec, WINDOWS_AT_ONCE)
+        return self._decided(Prediction(data.ids, np.concatenate(logits), self.classes, self.task))
+
+    def _window_scores(
+        self, windows: npt.NDArray[np.float32], spec: WindowSpec, batch_size: int
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        for start in range(0, len(windows), batch_size):
+            yield forward(self.module, spec.apply(windows[start : start + batch_size]), self.device)
 
     def _decided(self, prediction: Prediction) -> Result:
         calibrated = replace(prediction, logits=self.calibrator.apply(prediction.logits))

@@ -12,7 +12,7 @@ from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter, augmentation_needs, has_augmentation
 from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.augment_batch import BatchAugmenter
-from ringlight.data.augment_config import class_factors
+from ringlight.data.augment_config import batch_augmentations, class_factors
 from ringlight.data.checks import Inspection
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import EpochSampler
@@ -187,9 +187,13 @@ def _speed(
         # A pass without gradients, in the numbers the model is served in.
         values = {"precision": "32", "memory_format": "channels_last", "compile": False}
         asked = {key: getattr(training, key) for key in values}
+        blends = [
+            f"augmentation.{name}: a head is fitted without steps: nothing is blended"
+            for name in batch_augmentations(config.augmentation)
+        ]
         lost = [f"training.{key}={was}" for key, was in asked.items() if was not in ("auto", False, values[key])]
         told = (f"{', '.join(lost)} is for training the network: features are computed in 32 bits",) if lost else ()
-        return config.replacing({f"training.{key}": value for key, value in values.items()}), told
+        return config.replacing({f"training.{key}": value for key, value in values.items()}), (*told, *blends)
     from ringlight.training.speed import choose_speed
 
     batch_size = int(config.data.batch_size)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringlight.config.schema import Config
-from ringlight.data.augment_config import has_augmentation
+from ringlight.data.augment_config import batch_augmentations, has_augmentation
 from ringlight.data.checks import Inspection
 from ringlight.data.signal_augment import SignalAugmenter
 from ringlight.data.window_spec import Normalize, WindowSpec
@@ -134,13 +134,19 @@ def _batch_size(config: Config, num_records: int, estimator: bool) -> int:
 
 
 def _augmenter(config: Config, train: Dataset, estimator: bool) -> tuple[SignalAugmenter | None, tuple[str, ...]]:
+    blends = batch_augmentations(config.augmentation)
+    notes = tuple(
+        f"augmentation.{name}: {config.model.name} is fitted without steps: nothing is blended"
+        for name in blends
+        if estimator
+    )
     if not has_augmentation(config.augmentation):
-        return None, ()
+        return None, notes
     augmenter = SignalAugmenter(config.augmentation, seed=config.experiment.seed, class_names=train.classes)
     if estimator:
         note = f"augmentation: {config.model.name} is fitted to the windows as they are; only per_class_factor counts"
-        return augmenter, (note,)
-    return augmenter, ()
+        return augmenter, (*notes, note)
+    return augmenter, notes
 
 
 def _method(

@@ -94,7 +94,7 @@ def with_method(config: Config, method: str, task: Task, tau: float | None = Non
     tree["imbalance"] |= {"method": method, **({} if tau is None else {"tau": tau})}
     if chosen.loss:
         name, params = chosen.loss[task]
-        own = config.loss.params() if config.loss.name == name else {}
+        own = config.loss.params() if _same(config.loss.name) == name else {}
         extra = {"tau": tree["imbalance"]["tau"]} if name == "logit_adjustment" else {}
         tree["loss"] = {"name": name, **own, **params, **extra}
     if chosen.sampler is not None and config.sampler.name != chosen.sampler:
@@ -115,10 +115,17 @@ def shifts_scores(config: Config) -> bool:
 
 def plain(config: Config, task: Task) -> Config:
     """Return the configuration with the plain loss of the task; one that is it keeps all but class weights."""
-    own = config.loss.params() if config.loss.name == PLAIN[task] else {}
+    own = config.loss.params() if _same(config.loss.name) == PLAIN[task] else {}
     tree = config.model_dump()
     tree["loss"] = {"name": PLAIN[task], **{key: value for key, value in own.items() if key != "pos_weight"}}
     return Config.model_validate(tree)
+
+
+def _same(name: str) -> str:
+    """Return the loss behind another library's name of it."""
+    from ringlight.losses import SAME_LOSS
+
+    return SAME_LOSS.get(name, name)
 
 
 def take_out_prior(module: nn.Module, seen: Seen, task: Task, tau: float) -> str:

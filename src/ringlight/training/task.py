@@ -88,7 +88,7 @@ class ClassificationTask(LightningModule):
         self.monitor = monitor
         self.device_input = device_input
         self.mixer = mixer
-        self.metrics = metrics
+        self.metrics = dict(metrics)  # a mapping that copies: averaged weights copy the whole task
         self.watched = tuple(watched)
         self._mix_weight: float | None = None
         self._make_optimizer = optimizer

@@ -47,8 +47,8 @@ def lines(overrides, recipe="severstal", **options):
             "training.cbam=1",
             "training.cbam: expected a key of training, got unknown key `training.cbam`; choose from: "
             "accumulate_steps, compile, confusion_every_n_epochs, device, early_stopping_min_delta, "
-            "early_stopping_patience, ema_decay, frozen_views, gradient_clip_norm, memory_format, mode, monitor, ... "
-            "(16 in all)",
+            "early_stopping_monitor, early_stopping_patience, ema_decay, frozen_views, gradient_clip_norm, "
+            "memory_format, metrics, ... (19 in all)",
         ),
         (
             "experiment.batch_size=4",
@@ -211,8 +211,8 @@ def test_part_whose_name_is_no_text_is_told_once():
         ("severstl", "got `severstl`; did you mean `severstal`?"),
         (
             None,
-            "got none; choose from: defect_classifier, demo, folder, frozen, magnetic_tile, neu, neu_lite0, severstal, "
-            "strips, table, view_classifier",
+            "got none; choose from: air_leak, defect_classifier, demo, folder, frozen, magnetic_tile, neu, neu_lite0, "
+            "severstal, strips, table, view_classifier, windows, windows_features",
         ),
         ("plant.yaml", "got `plant.yaml`; read a file with --config plant.yaml"),
     ],
