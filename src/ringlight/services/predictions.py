@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ringlight.data.files import find_images
 from ringlight.data.window_spec import WindowSpec
@@ -55,8 +56,9 @@ def _predict_windows(
             fix="predict them one after the other",
         )  # fmt: skip
     root = paths[0].expanduser().absolute()
-    length = None if root.suffix == ARRAYS else spec.length
-    source = WindowsSource(root, cache=workspace_folder(workspace) / "cache", window_length=length)
+    # What recordings are called stands in for labels, which nobody has when he asks for them.
+    cut: dict[str, Any] = {} if root.suffix == ARRAYS else {"window_length": spec.length, "label_regex": "(.+)"}
+    source = WindowsSource(root, cache=workspace_folder(workspace) / "cache", **cut)
     data = source.load()
     signals = data.signals
     unnamed = signals is not None and all(re.fullmatch(UNNAMED, name) for name in signals.channels)
