@@ -27,6 +27,7 @@ from ringlight.errors import Problems, did_you_mean
 
 __all__ = [
     "ALIASES", "compose", "describe_recipes", "group_names", "group_values", "read_config", "recipe_names", "to_yaml",
+    "vary",
 ]  # fmt: skip
 
 CheckParts = Callable[[dict[str, Any]], list[str]]
@@ -84,6 +85,31 @@ def compose(
     if "scheduler.warmup_epochs" not in asked:
         shorten_warmup(tree, base)
     return _checked(recipe, tree, problems, None if fault else check_parts)
+
+
+def vary(config: Config, values: Mapping[str, object], *, check_parts: CheckParts | None = None) -> Config:
+    """Return a configuration with other values, as if they had been given as overrides, and checked as a whole.
+
+    Args:
+        config: any; it stays as it is.
+        values: by key (`optimizer.lr`); another part (`loss.name`) drops the former one's parameters, and a section
+            alone (`augmentation`) names a group.
+        check_parts: as in :func:`compose`.
+
+    Raises:
+        Problems: every mistake, a line each.
+
+    Examples:
+        >>> vary(compose("severstal"), {"optimizer.lr": 0.5, "loss.name": "cross_entropy"}).loss.params()
+        {}
+    """
+    base = config.model_dump(mode="json")
+    layer, assignments, problems = of_overrides([Assignment(key, value) for key, value in values.items()])
+    tree = lay({name: base[name] for name in SECTIONS}, [layer], group_values)
+    problems += [line for line in (apply(tree, one) for one in assignments) if line is not None]
+    if "scheduler.warmup_epochs" not in values:
+        shorten_warmup(tree, base)
+    return _checked(config.recipe, tree, problems, check_parts)
 
 
 def read_config(path: Path | str) -> Config:

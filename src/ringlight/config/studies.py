@@ -64,6 +64,12 @@ class TuneConfig(Section):
     pruner: Literal["none", "median", "successive_halving", "hyperband"] = Field(
         "median", description="which trials are stopped early, by their scores after each epoch"
     )
+    min_epochs: Whole = Field(
+        1, ge=1, description="epochs (with objective=crossval: folds) that every trial has before it may be stopped"
+    )
+    reduction_factor: Whole = Field(
+        4, ge=2, le=100, description="successive_halving and hyperband: at each look one trial in so many goes on"
+    )
     objective: Literal["validation", "crossval"] = Field(
         "validation", description="what a trial is judged by: the validation part, or the mean over the folds of cv"
     )

@@ -1,0 +1,247 @@
+"""What one trial of a recipe is: its configuration with other values, trained on shared data, judged on held-out ones.
+
+The study's data is the recipe's training and validation parts. Its test part is taken away before the first trial: no
+choice of a study has seen it.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ringlight.config.load import vary
+from ringlight.config.schema import Config
+from ringlight.errors import ConfigError, InterruptedRunError, RinglightError, WorkspaceError
+from ringlight.evaluation.metrics import classification_metrics, flatten, monitor_mode
+from ringlight.files import write_csv
+from ringlight.runtime import LOGGER, determinism
+from ringlight.training.build import augmentation_of
+from ringlight.training.device_faults import is_cuda_failure, is_out_of_memory
+from ringlight.training.judge import mean_loss
+from ringlight.training.learners import learner_of
+from ringlight.training.plan import Plan, Prepared, part_problems, plan_on, prepare
+from ringlight.training.rules import truth_of
+from ringlight.training.splitting import split_as_configured
+from ringlight.training.trackers import QuietTracker
+from ringlight.training.tune_trials import FailedTrial, PrunedTrial, Report, Scored
+from ringlight.types import Dataset, History, Prediction, RunControl, Split
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PART_OF = {"validation": "val", "crossval": "test"}
+"""The part of each division that a trial is judged on: of folds the tested one, out of the study's own records."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all trials share: the data without its test part, and how it is divided.
+
+    `divisions` is one split (objective=validation) or one a fold (crossval); its parts are rows of `dataset`.
+    """
+
+    config: Config
+    prepared: Prepared
+    dataset: Dataset
+    divisions: tuple[Split, ...]
+    num_held_back: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """The name of the part that trials are judged on."""
+        return PART_OF[self.config.tune.objective]
+
+
+def make_bench(config: Config, cache: Path, *, dataset: Dataset | None = None) -> Bench:
+    """Read, check and divide the data of a study, and build the recipe's own parts once: what is wrong with it is told
+    before the first trial.
+
+    Args:
+        config: of the study.
+        cache: the folder where pictures, windows and features are kept.
+        dataset: records in the place of the configured source; they are the study's own, and none are held back.
+
+    Raises:
+        UserError: the configuration, the data or the metric cannot be used; nothing was trained.
+    """
+    prepared = prepare(config, cache, dataset=dataset)
+    given, split = split_as_configured(prepared.config, prepared.inspection.dataset, cache)
+    held_back = split.test if dataset is None else split.test[:0]
+    rows = np.setdiff1d(np.arange(len(given)), np.concatenate([held_back, split.left_out]))
+    dataset = given.take(rows)
+    prepared = replace(prepared, inspection=replace(prepared.inspection, dataset=dataset))
+    if config.tune.objective == "crossval":
+        from ringlight.training.folds import grouped_folds
+
+        dataset, folds = grouped_folds(prepared)
+        divisions = tuple(folds)
+    else:
+        if not len(split.val):
+            raise ConfigError(
+                "a split with a validation part", got=f"{config.split.strategy}, without one", where="tune.objective",
+                fix="set split.strategy=stratified_70_15_15, or tune.objective=crossval",
+            )  # fmt: skip
+        train, val = np.searchsorted(rows, split.train), np.searchsorted(rows, split.val)
+        empty = np.empty(0, np.int64)
+        divisions = (replace(split, train=train, val=val, test=empty, left_out=empty),)
+    _check_metric(config, dataset)
+    found = plan_on(prepared, dataset, divisions[0])
+    pinned = ("precision", "memory_format", "compile")  # timed once for all trials, whose numbers are then comparable
+    values = {f"training.{key}": getattr(found.config.training, key) for key in pinned}
+    return Bench(
+        config=config.replacing(values), prepared=prepared, dataset=dataset, divisions=divisions,
+        num_held_back=len(held_back), notes=found.notes,
+    )  # fmt: skip
+
+
+def _check_metric(config: Config, dataset: Dataset) -> None:
+    try:
+        monitor_mode(config.tune.metric, dataset.classes, dataset.task)
+    except ConfigError as error:
+        raise ConfigError(error.expected, got=error.got, where="tune.metric", fix=error.fix) from None
+
+
+class RecipeObjective:
+    """Scores values of a configuration's keys by training with them.
+
+    Args:
+        bench: the shared data.
+        folder: where a trial's checkpoints lie while it lasts, and its history afterwards.
+        control: may stop the study.
+    """
+
+    def __init__(self, bench: Bench, folder: Path, control: RunControl) -> None:
+        self.bench = bench
+        self.folder = folder
+        self.control = control
+        self._prepared = {_reads(bench.prepared.config): (bench.prepared, bench.dataset)}
+
+    def __call__(self, values: Mapping[str, Any], number: int, report: Report) -> Scored:
+        """Train and judge.
+
+        Raises:
+            FailedTrial: these values cannot be trained with.
+            PrunedTrial: the pruner has seen enough.
+            InterruptedRunError: the user or the control stopped it.
+            WorkspaceError: the disk is full.
+        """
+        trial = _Trial(self, number, report)
+        try:
+            return trial.run(values)
+        except PrunedTrial as stopped:
+            stopped.epochs = trial.epochs
+            raise
+        except (InterruptedRunError, WorkspaceError):
+            raise
+        except RinglightError as error:
+            raise FailedTrial(str(error), epochs=trial.epochs) from error
+        except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+            if is_cuda_failure(error):  # the device is lost for every later trial, too
+                raise
+            LOGGER.debug("trial %d failed", number + 1, exc_info=True)
+            kind = "out of memory" if is_out_of_memory(error) else type(error).__name__
+            raise FailedTrial(f"{kind}: {error}", epochs=trial.epochs) from error
+        finally:
+            trial.clean()
+
+    def prepared_for(self, config: Config) -> tuple[Prepared, Dataset]:
+        """Return the data as a trial reads it: read again only where its values change how it is read.
+
+        Raises:
+            ConfigError: they change which records there are.
+        """
+        key = _reads(config)
+        if key not in self._prepared:
+            again = prepare(config, self.bench.prepared.cache)
+            known = {name: row for row, name in enumerate(again.inspection.dataset.ids)}
+            if not all(name in known for name in self.bench.dataset.ids):
+                raise ConfigError(
+                    "values that keep the records", got="other records", where="tune.space.data",
+                    fix="leave out the key that decides which records there are",
+                )  # fmt: skip
+            dataset = again.inspection.dataset.take([known[name] for name in self.bench.dataset.ids])
+            groups = self.bench.dataset.table.column("group").to_pylist()
+            dataset = dataset.with_column("group", groups)
+            inspection = replace(again.inspection, dataset=dataset)
+            self._prepared[key] = (replace(again, inspection=inspection), dataset)
+        prepared, dataset = self._prepared[key]
+        return replace(prepared, config=augmentation_of(config, dataset.signals)), dataset
+
+
+class _Trial:
+    """One trial while it lasts."""
+
+    def __init__(self, objective: RecipeObjective, number: int, report: Report) -> None:
+        self.objective = objective
+        self.bench = objective.bench
+        self.report = report
+        self.epochs = 0
+        self.folder = objective.folder / f"{number + 1:04d}"
+        self._history: list[dict[str, float]] = []
+
+    def run(self, values: Mapping[str, Any]) -> Scored:
+        bench = self.bench
+        config = vary(bench.config, values, check_parts=part_problems)
+        prepared, dataset = self.objective.prepared_for(config)
+        scores: list[float] = []
+        for fold, division in enumerate(bench.divisions):
+            scores.append(self._fold(plan_on(prepared, dataset, division), fold))
+            if len(bench.divisions) > 1:
+                self.report(fold + 1, float(np.mean(scores)), final=fold + 1 == len(bench.divisions))
+        details = {"folds": scores} if len(scores) > 1 else {}
+        return Scored(value=float(np.mean(scores)), epochs=self.epochs, details=details)
+
+    def _fold(self, plan: Plan, fold: int) -> float:
+        metric, before = self.bench.config.tune.metric, self.epochs
+
+        def on_epoch(history: History, validation: Prediction | None) -> None:  # noqa: ARG001 - the rows hold its scores
+            self.epochs = before + len(history.rows)
+            self._keep(history, fold)
+            value = history.rows[-1].get(f"val/{metric}") if history.rows else None
+            if value is not None and len(self.bench.divisions) == 1:
+                done = len(history.rows)
+                self.report(done, float(value), final=done == plan.config.training.num_epochs)
+
+        with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
+            learner = learner_of(plan, self.folder / f"fold-{fold + 1}", on_epoch)
+            val = plan.part("val") if len(plan.split.val) else None
+            learner.fit(plan.part("train"), val, tracker=QuietTracker(), control=self.objective.control, resume=None)
+            judged = learner.predict(plan.part(self.bench.part))
+        return score_of(judged, metric, plan.criterion)
+
+    def _keep(self, history: History, fold: int) -> None:
+        others = [row for row in self._history if row["fold"] != fold + 1]
+        self._history = others + [{"fold": fold + 1, **row} for row in history.rows]
+        write_csv(self.folder / "history.csv", self._history)
+
+    def clean(self) -> None:
+        """Remove the checkpoints, and give the memory back."""
+        for folder in self.folder.glob("fold-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        gc.collect()
+        if self.bench.prepared.device.kind == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+
+def score_of(prediction: Prediction, metric: str, criterion: nn.Module) -> float:
+    """Return a metric of scored records, by the default rule of decision; NaN where it is not defined."""
+    if metric == "loss":
+        return mean_loss(criterion, prediction)
+    found = classification_metrics(truth_of(prediction), prediction.probabilities, prediction.classes, prediction.task)
+    return flatten(found).get(metric, float("nan"))
+
+
+def _reads(config: Config) -> str:
+    """Return what decides how the records are read."""
+    data = config.data
+    params = sorted(data.params().items())
+    return repr((data.source, data.root, data.task, data.min_samples_per_class, params))
