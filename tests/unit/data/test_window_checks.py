@@ -15,6 +15,7 @@ from ringlight.data.window_preview import window_pairs_sheet, window_sheet
 from ringlight.data.window_records import window_dataset
 from ringlight.data.window_spec import WindowSpec
 from ringlight.data.window_store import read_facts, write_store
+from ringlight.data.windows import WindowsSource
 from ringlight.errors import DataError
 from ringlight.types import Dataset
 
@@ -228,3 +229,20 @@ def test_sheets_show_windows(windows, dataset_of, tmp_path):
         assert sheet.height < 100
     with pytest.raises(DataError, match=r"preview\.num_samples: expected 1 or more, got 0"):
         window_sheet(dataset, spec, None, tmp_path / "a.png", num_samples=0)
+
+
+@pytest.mark.data
+def test_the_still_sensor_of_the_hydraulic_rig_is_one_line(real_data, tmp_path):
+    dataset = WindowsSource(real_data.file("hydraulic-1hz.npz"), cache=tmp_path).load()
+    lines = told(dataset)
+    assert [line for line in lines if "stand still" in line] == [
+        "note: hydraulic-1hz: expected channels that move in every window, got some that stand still: "
+        "`PS4` in 1238 of 2205; look whether it is the process or the sensor"
+    ]
+    assert len(lines) == 2  # and the offsets drift, as the states of the cooler follow each other
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["har9", "gpla12"])
+def test_sound_data_has_no_findings(real_data, tmp_path, name):
+    assert told(WindowsSource(real_data.file(f"{name}.npz"), cache=tmp_path).load()) == []

@@ -111,6 +111,21 @@ def test_a_store_is_made_once_and_made_again_when_damaged(tmp_path):
     assert len(made) == 3
 
 
+def test_of_two_processes_one_converts_and_the_other_waits(tmp_path):
+    """Both once wrote the same folder."""
+    np.savez(tmp_path / "rig.npz", X=np.zeros((2000, 64, 4), np.float32), y=np.arange(2000) % 2)
+    code = (
+        "import sys; from ringlight.data.windows import WindowsSource; "
+        "from pathlib import Path; print(WindowsSource(sys.argv[1], cache=Path(sys.argv[2])).load()[0].uri)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "rig.npz"), str(tmp_path / "cache")]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=120)[0] for process in running]
+    assert told[0] == told[1]
+    assert [process.returncode for process in running] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [Path(told[0]).parent.name, "windows.lock"]
+
+
 PEAK = """
 import sys, tracemalloc
 from pathlib import Path

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ringlight.config.load import recipe_names
 from ringlight.data.split import read_split
 from ringlight.errors import DataError, Problems
 from ringlight.services.datasets import open_data, recognise
+from ringlight.services.leaks import check_leaks
 from ringlight.services.runs import plan
 
 MakeImage = Callable[..., Path]
+FAKE = runpy.run_path(str(Path(__file__).parents[2] / "data" / "windows" / "make.py"))
+make_recordings, make_npz = FAKE["make"], FAKE["make_npz"]
 
 
 def recognised(path: Path) -> tuple[str, list[str]]:
@@ -184,3 +189,48 @@ def test_a_synthetic_recipe_draws_into_the_workspace(tmp_path: Path) -> None:
     opened = open_data("demo", small, workspace=tmp_path / "ws")
     assert len(opened.dataset) == 4
     assert [path.name for path in (tmp_path / "ws").iterdir()] == ["cache"]
+
+
+def test_windows_are_recognised(tmp_path: Path) -> None:
+    path = make_npz(tmp_path / "rig.npz")
+    assert recognised(path) == ("windows", [f"data.root='{path}'"])
+    make_recordings(tmp_path / "rec")
+    assert recognised(tmp_path / "rec")[0] == "windows"
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.WAV").write_bytes(b"")
+    assert recognised(tmp_path / "flat")[0] == "windows"
+
+
+def test_tables_beside_pictures_are_no_recordings(tile_folder: Path) -> None:
+    """A log of the camera in a class's folder does not make its pictures windows."""
+    (next(folder for folder in tile_folder.iterdir() if folder.is_dir()) / "log.csv").write_text("time,v\n0,1\n")
+    assert recognised(tile_folder)[0] == "folder"
+
+
+def test_windows_are_counted_checked_split_and_drawn(tmp_path: Path) -> None:
+    opened = open_data(str(make_npz(tmp_path / "rig.npz")), ["augmentation.jitter=true"], workspace=tmp_path / "w")
+    assert opened.statistics().windows is not None
+    assert [finding for finding in opened.check() if finding.severity == "error"] == []
+    parts = opened.split(tmp_path / "split.csv").parts()
+    groups = opened.dataset.groups or []
+    sides = [{groups[row] for row in rows} for rows in parts.values()]
+    assert sum(map(len, sides)) == len(set(groups))
+    assert opened.preview(tmp_path / "p.png", 2).stat().st_size > 1000
+
+
+def test_windows_that_overlap_are_kept_together_without_groups(tmp_path: Path) -> None:
+    """Windows with half of their samples in common once stood on both sides of a split."""
+    rng = np.random.default_rng(0)
+    smooth = np.stack([np.convolve(rng.normal(size=204), np.ones(5) / 5, "valid") for _ in range(40)])
+    windows = np.stack([one[start : start + 80, None] for one in smooth for start in (0, 40, 80, 120)])
+    np.savez(tmp_path / "x.npz", X=windows, y=np.repeat(np.arange(40) % 2, 4))
+    opened = open_data(str(tmp_path / "x.npz"), workspace=tmp_path / "w")
+    recording = np.repeat(np.arange(40), 4)
+    split = opened.split(None)
+    sides = [set(recording[rows].tolist()) for rows in split.parts().values()]
+    assert sum(map(len, sides)) == 40
+    assert "near-duplicates found" in split.groups
+    leaks = check_leaks(opened, sheet=tmp_path / "pairs.png")
+    assert (leaks.num_groups, leaks.linked) == (40, 160)
+    assert leaks.sheet is not None
+    assert leaks.sheet.is_file()
