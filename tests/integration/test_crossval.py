@@ -15,7 +15,7 @@ import pytest
 import ringlight as rl
 from ringlight.cli.main import main
 from ringlight.config.load import read_config
-from ringlight.errors import InterruptedRunError, RunError, SplitError
+from ringlight.errors import BundleError, InterruptedRunError, RunError, SplitError
 from ringlight.evaluation.cross_validated import summarize_folds
 from ringlight.services import crossval, runs
 from ringlight.training import features
@@ -220,6 +220,13 @@ def test_a_finished_one_and_a_single_run_are_not_gone_on_with(finished: CrossVal
     shutil.rmtree(single / "folds")
     with pytest.raises(RunError, match="expected the folder of a cross-validation, got a single run"):
         crossval.resume(single)
+
+
+def test_what_wants_a_model_or_a_single_run_says_what_this_is(finished: CrossValidation) -> None:
+    with pytest.raises(BundleError, match="got a cross-validation, which keeps none of its folds' models"):
+        rl.evaluate(finished.folder)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match="expected a single run, got a cross-validation; go on with it with"):
+        runs.resume(finished.folder)  # type: ignore[arg-type]
 
 
 def test_a_damaged_fold_is_named(finished: CrossValidation, tmp_path: Path) -> None:

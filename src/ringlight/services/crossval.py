@@ -17,7 +17,7 @@ from ringlight.files import write_text
 from ringlight.runtime import LOGGER, determinism, environment, log_file, new_run_folder, workspace_folder
 from ringlight.services.runs import configure, find_run
 from ringlight.services.standing import read_manifest, status_of
-from ringlight.training.fold_files import DIVISION, FOLDS, read_division, write_division
+from ringlight.training.fold_files import is_cross_validation, read_division, write_division
 from ringlight.training.fold_report import cross_validation_results, judged, told, write_cross_validation
 from ringlight.training.fold_results import CrossValidation, cross_validation_of
 from ringlight.training.folds import divided, reference_plan, train_folds, with_choices
@@ -114,7 +114,7 @@ def resume(
         RunError: there is no such cross-validation, it is complete, or its data has changed.
     """
     folder = find_run(run, workspace)
-    if not (folder / FOLDS / DIVISION).is_file():
+    if not is_cross_validation(folder):
         raise RunError(
             "the folder of a cross-validation", got="a single run", where=str(folder),
             fix="go on with it with ringlight train --resume",

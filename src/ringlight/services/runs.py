@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,14 @@ from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
 from ringlight.training.device_faults import cpu_fallback, is_cuda_failure
 from ringlight.training.fit import fit
+from ringlight.training.fold_files import is_cross_validation
 from ringlight.training.imbalance_choice import Choice
 from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
 from ringlight.types import RunControl, Tracker
+
+ARRAYS = "arrays"
+"""What `data.source` is of a run on arrays from Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,15 @@ def train(
     """
     root = workspace_folder(workspace)
     made = plan(configure(recipe, overrides, file=file), root)
+    return execute(made, new_run(made, root), None, control, trackers)
+
+
+def new_run(made: Plan, root: Path) -> Path:
+    """Make the folder of a run with its configuration and split.
+
+    Raises:
+        WorkspaceError: it cannot be written; nothing is left.
+    """
     folder = new_run_folder(root, made.config.experiment.name or made.config.recipe or "run")
     try:
         write_text(folder / "config.yaml", to_yaml(made.config))
@@ -100,7 +113,7 @@ def train(
     except WorkspaceError:
         shutil.rmtree(folder, ignore_errors=True)  # it is no run yet: nothing could find or resume it
         raise
-    return _execute(made, folder, None, control, trackers)
+    return folder
 
 
 def resume(
@@ -116,6 +129,11 @@ def resume(
         RunError: there is no such run, it is complete, or its data has changed.
     """
     folder = find_run(run, workspace)
+    if is_cross_validation(folder):
+        raise RunError(
+            "a single run", got="a cross-validation", where=str(folder),
+            fix=f"go on with it with ringlight crossval --resume {shlex.quote(str(folder))}",
+        )  # fmt: skip
     manifest = read_manifest(folder)
     if manifest.get("status") == "completed":
         raise RunError(
@@ -123,6 +141,7 @@ def resume(
         )
     # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
     home = folder.absolute().parent
+    refuse_arrays(folder)
     # The run's own split, whatever became of the file it was once read from.
     config = read_config(folder / "config.yaml").replacing({"split.file": str(folder.absolute() / "split.csv")})
     if str(manifest.get("device", "")).startswith("cuda") and str(manifest.get("device_reason")).startswith("auto"):
@@ -143,7 +162,20 @@ def resume(
         write_text(folder / "config.yaml", to_yaml(made.config))
     if manifest.get("imbalance"):
         made = _as_chosen(made, Choice.from_dict(manifest["imbalance"]))
-    return _execute(made, folder, _last(folder), control, trackers)
+    return execute(made, folder, _last(folder), control, trackers)
+
+
+def refuse_arrays(folder: Path) -> None:
+    """Refuse to read the data of a run again that was trained on arrays from Python.
+
+    Raises:
+        RunError: it was.
+    """
+    if read_config(folder / "config.yaml").data.source == ARRAYS:
+        raise RunError(
+            "a run whose data a configuration names", got="one on arrays from Python", where=str(folder),
+            fix="pass the arrays again: ModelTrainer.train, ModelTrainer.evaluate",
+        )  # fmt: skip
 
 
 def _as_chosen(made: Plan, choice: Choice | None) -> Plan:
@@ -153,9 +185,11 @@ def _as_chosen(made: Plan, choice: Choice | None) -> Plan:
     return replace(made, choice=choice, notes=(*made.notes, choice.sentence))
 
 
-def _execute(
-    made: Plan, folder: Path, checkpoint: Path | None, control: RunControl | None, trackers: Sequence[Tracker]
-) -> Run:
+def execute(
+    made: Plan, folder: Path, checkpoint: Path | None, control: RunControl | None, trackers: Sequence[Tracker],
+    planned: Callable[[Config, Path], Plan] | None = None,
+) -> Run:  # fmt: skip
+    """Train and judge a plan in the run's folder; `planned` makes it again where its GPU fails."""
     events = [TensorBoardTracker(folder / "logs")] if made.config.training.tensorboard else []
     tracker = Trackers([*events, *trackers])
     with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
@@ -166,7 +200,7 @@ def _execute(
         except Exception as error:
             if not is_cuda_failure(error):
                 raise
-            made = _on_the_cpu(made, folder, cpu_fallback(error, made.device))
+            made = _on_the_cpu(made, folder, cpu_fallback(error, made.device), planned or make_plan)
             say.made = made
             say("running")
             outcome = fit(made, folder, tracker=tracker, control=control, resume=_last(folder))
@@ -191,11 +225,13 @@ def _last(folder: Path) -> Path | None:
     return last if last.is_file() else None
 
 
-def _on_the_cpu(made: Plan, folder: Path, device: DeviceChoice) -> Plan:
+def _on_the_cpu(
+    made: Plan, folder: Path, device: DeviceChoice, planned: Callable[[Config, Path], Plan]
+) -> Plan:  # fmt: skip
     """Plan the run again for the CPU, from its own split: what lay on the GPU is lost with it."""
     LOGGER.warning("%s", device.reason)
     config = _for_the_cpu(made.config).replacing({"split.file": str(folder.absolute() / "split.csv")})
-    again = _as_chosen(make_plan(config, made.cache), made.choice)
+    again = _as_chosen(planned(config, made.cache), made.choice)
     write_text(folder / "config.yaml", to_yaml(again.config))
     return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run went on on the CPU"))
 
@@ -259,6 +295,11 @@ def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path
     """
     path = Path(model).expanduser()
     folder = path if path.exists() else find_run(model, workspace)
+    if is_cross_validation(folder):
+        raise BundleError(
+            "a run, which has a model", got="a cross-validation, which keeps none of its folds' models",
+            where=str(folder), fix="train the recipe with ringlight train",
+        )  # fmt: skip
     if (folder / MANIFEST).is_file() and not (folder / "bundle" / INDEX).is_file():
         raise BundleError(
             "a finished run, which has a model",

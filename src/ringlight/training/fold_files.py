@@ -44,6 +44,11 @@ class FoldResult:
     decisions: npt.NDArray[np.bool_]
 
 
+def is_cross_validation(run: Path) -> bool:
+    """Whether a run folder is that of a cross-validation."""
+    return (run / FOLDS / DIVISION).is_file()
+
+
 def fold_folder(run: Path, repeat: int, fold: int) -> Path:
     """Return the folder of a fold, both numbers from 0."""
     return run / FOLDS / f"repeat{repeat}_fold{fold}"
