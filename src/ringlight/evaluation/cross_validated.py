@@ -30,7 +30,8 @@ FROM_MINUS_ONE = frozenset({"cohen_kappa", "weighted_kappa", "mcc"})
 class FoldSummary:
     """The mean over folds with its standard deviation and interval.
 
-    `num_scores` counts the scores that are defined. `std`, `low` and `high` are None where one score or none is.
+    `num_scores` counts the scores that are defined. `std`, `low` and `high` are None where one score or none is; the
+    latter two also where all scores are the same, which tells nothing of how far they vary.
     """
 
     mean: float | None
@@ -81,6 +82,10 @@ def summarize_folds(
     from scipy.stats import t
 
     variance = math.fsum((score - mean) ** 2 for score in known) / (number - 1)
+    if min(known) == max(known):
+        return FoldSummary(
+            known[0], 0.0, None, None, number
+        )  # a width of nothing would promise what nobody has measured
     half = float(t.ppf((1 + confidence) / 2, number - 1)) * math.sqrt((1 / number + test_share) * variance)
     low, high = max(bounds[0], mean - half), min(bounds[1], mean + half)
     return FoldSummary(mean, math.sqrt(variance), low, high, number)

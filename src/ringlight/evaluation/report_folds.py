@@ -43,9 +43,8 @@ def fold_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
     number = card["num_folds"] * card["repeats"]
     score = said(Estimate(card["mean"], card["low"], card["high"]))
     name = spoken(str(card["metric"]))
-    yield Sentence(
-        f"Over {counted(number, 'fold')} the mean {name} is {score}; it varies by {card['std']:.2f} from fold to fold."
-    )
+    spread = f"; it varies by {card['std']:.2f} from fold to fold" if card["std"] else " in every one"
+    yield Sentence(f"Over {counted(number, 'fold')} the mean {name} is {score}{spread}.")
 
 
 def folds_section(results: Mapping[str, Any]) -> Section | None:

@@ -76,12 +76,12 @@ def test_it_covers_where_the_plain_standard_error_does_not() -> None:
     assert plain / 2000 < 0.8
 
 
-def test_undefined_scores_are_left_out_and_too_few_have_no_interval() -> None:
+def test_undefined_scores_are_left_out_and_too_few_or_equal_ones_have_no_interval() -> None:
     assert summarize_folds([0.5, None, 0.7], test_share=0.5).num_scores == 2
     assert summarize_folds([None, 0.5], test_share=0.5) == FoldSummary(0.5, None, None, None, 1)
     assert summarize_folds([], test_share=0.5) == FoldSummary(None, None, None, None, 0)
     assert summarize_folds([0.9, 0.9], test_share=0.5).to_dict() == {
-        "mean": 0.9, "std": 0.0, "low": 0.9, "high": 0.9, "num_scores": 2,
+        "mean": 0.9, "std": 0.0, "low": None, "high": None, "num_scores": 2,
     }  # fmt: skip
 
 

@@ -101,6 +101,12 @@ def test_the_verdict_tells_the_mean_and_names_the_part() -> None:
     assert "folds" in [section.key for section in report.sections]
 
 
+def test_equal_scores_have_no_interval_to_tell() -> None:
+    same = {**card(), "mean": 1.0, "std": 0.0, "low": None, "high": None}
+    (sentence,) = fold_sentences({"cross_validation": same})
+    assert sentence.text == "Over 4 folds the mean macro-F1 is 1.00 in every one."
+
+
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_every_fold_is_a_mark_in_the_picture(repeats: int) -> None:
     (axes,) = folds_figure(card(repeats=repeats)).axes

@@ -143,7 +143,7 @@ class Constant:
 def test_a_learner_is_made_anew_for_each_fold(dataset_of: Any) -> None:
     found = rl.cross_validate(Constant, dataset_of([0] * 32 + [1] * 8), n_splits=4, scoring="accuracy")
     assert found.scores == [0.8] * 4
-    assert (found.low, found.high) == (0.8, 0.8)
+    assert (found.std, found.low, found.high) == (0.0, None, None)
 
 
 def test_it_prints_and_is_read_by_name() -> None:
