@@ -152,7 +152,7 @@ def cross_validate(
         >>> from sklearn.naive_bayes import GaussianNB
         >>> results = cross_validate(GaussianNB(), *load_iris(return_X_y=True), scoring="accuracy")
         >>> print(f"{results['mean']:.2f} ± {results['std']:.2f}")
-        0.95 ± 0.05
+        0.95 ± 0.04
     """
     from ringlight.services.crossval_any import Folding, cross_validate_any
     from ringlight.services.crossval_data import data_of
