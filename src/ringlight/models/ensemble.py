@@ -30,8 +30,8 @@ from ringlight.types import Task
 FLOOR = 1e-7
 """The least probability that stacking hears of: a member that is all too sure is no outlier of the regression."""
 FROM_RUNS = "`ringlight train windows model.name=ensemble` takes runs"
-STILL = 8 * float(torch.finfo(torch.float32).eps)
-"""A deviation below this share of the mean is the rounding of float32: the channel stands still."""
+STILL = 1e-9
+"""A deviation below this share of the mean is rounding: the channel stands still (as in `data.window_spec`)."""
 
 
 class Normaliser(nn.Module):

@@ -162,6 +162,8 @@ def _opened(where: str, run: Path, dataset: Dataset) -> tuple[MemberSpec, Window
         raise RunError("a run on windows", got="one on images", where=where, fix="name a run on these channels")
     if isinstance(module, EnsembleModel) or bundle.architecture.get("head"):
         raise RunError("the run of a single model", got=f"`{name}`", where=where, fix="name the runs of its members")
+    if name not in MODELS:
+        raise RunError("a run of a model of the catalogue", got=f"`{name}`", where=where, fix="leave it out")
     spec.require(dataset.signals, where)
     if (bundle.task, bundle.classes) != (dataset.task, dataset.classes):
         raise RunError(
@@ -240,12 +242,4 @@ def member_plan(plan: Plan, spec: MemberSpec, split: Split) -> Plan:
         config=Config.model_validate(tree), inspection=Inspection((), plan.given, {}), device=plan.device, notes=(),
         cache=plan.cache,
     )  # fmt: skip
-    made = plan_on(prepared, plan.dataset, split)
-    if is_estimator(MODELS.factory(spec.name)) and isinstance(made.spec, WindowSpec) and spec.normalize == "none":
-        return replace(made, spec=plain_spec(made.spec))
-    return made
-
-
-def plain_spec(spec: WindowSpec) -> WindowSpec:
-    """Return the specification of windows as they are, without statistics: one for every fold, and its features."""
-    return replace(spec, normalize="none", mean=(), std=())
+    return plan_on(prepared, plan.dataset, split)

@@ -43,7 +43,6 @@ from ringlight.training.ensemble_plan import (
     fold_splits,
     member_names,
     member_plan,
-    plain_spec,
     specs_of,
 )
 from ringlight.training.ensemble_weights import fit_stacking, fit_votes, log_loss
@@ -196,9 +195,9 @@ class EnsembleLearner(DeepLearner):
         """Look up the features of the members that take windows as they are: they were computed for the training."""
         if not isinstance(self.spec, WindowSpec):
             return
-        spec, told = plain_spec(self.spec), preparing(control)
+        told = preparing(control)
         self._tables = {
-            place: window_table(member.model, plan.dataset, spec, cache=plan.cache, progress=told)
+            place: window_table(member.model, plan.dataset, self.spec, cache=plan.cache, progress=told)
             for place, member in enumerate(ensemble.parts)
             if isinstance(member.model, EstimatorModel) and member.spec.normalize == "none"
         }
@@ -294,7 +293,8 @@ def _split_of(plan: Plan, train: Dataset, val: Dataset | None) -> Split:
 def _key(plan: Plan, spec: MemberSpec, split: Split) -> str:
     """Return what a member's training on a split depends on, as a digest."""
     digest = hashlib.sha256(json.dumps([spec.to_dict(), plan.fingerprint], sort_keys=True, default=str).encode())
-    digest.update(plan.config.model_dump_json().encode())
+    # A run that goes on reads its split from its own file: what counts is the rows.
+    digest.update(plan.config.model_dump_json(exclude={"split"}).encode())
     for rows in split.parts().values():
         digest.update(rows.tobytes() + b"|")
     return digest.hexdigest()[:16]
