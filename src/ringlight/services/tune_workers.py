@@ -69,14 +69,22 @@ def run_workers(keeper: Keeper, control: RunControl, cache: Path) -> None:
         _end(workers)
         _tell(keeper, told)
     for process, said in workers:
-        error = said.recv() if said.poll() else None
+        error = _heard(said)
         if isinstance(error, RinglightError):
             raise error
         if process.exitcode not in (0, 130) or error is not None:
             raise TrainingError(
-                "a process that works to the end", got=error or f"one that ended with code {process.exitcode}",
+                "a process that works to the end", got=str(error or "") or f"one that ended with code {process.exitcode}",
                 where=str(keeper.folder), fix="look into its study.log; the same command goes on",
             )  # fmt: skip
+
+
+def _heard(said: Connection) -> object:
+    """Return what a worker said before it ended; None when it said nothing."""
+    try:
+        return said.recv() if said.poll() else None
+    except EOFError:  # it closed its end
+        return None
 
 
 def _tell(keeper: Keeper, told: set[int]) -> None:

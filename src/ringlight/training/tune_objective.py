@@ -18,6 +18,7 @@ import numpy as np
 from ringlight.config.load import vary
 from ringlight.config.schema import Config
 from ringlight.errors import ConfigError, InterruptedRunError, RinglightError, WorkspaceError
+from ringlight.evaluation.custom_metrics import METRICS
 from ringlight.evaluation.metrics import classification_metrics, flatten, monitor_mode
 from ringlight.files import write_csv
 from ringlight.runtime import LOGGER, determinism
@@ -25,6 +26,7 @@ from ringlight.training.build import augmentation_of
 from ringlight.training.device_faults import is_cuda_failure, is_out_of_memory
 from ringlight.training.judge import mean_loss
 from ringlight.training.learners import learner_of
+from ringlight.training.monitors import further_metrics
 from ringlight.training.plan import Plan, Prepared, part_problems, plan_on, prepare
 from ringlight.training.rules import truth_of
 from ringlight.training.splitting import split_as_configured
@@ -71,6 +73,8 @@ def make_bench(config: Config, cache: Path, *, dataset: Dataset | None = None) -
     Raises:
         UserError: the configuration, the data or the metric cannot be used; nothing was trained.
     """
+    if config.tune.metric in METRICS and config.tune.metric not in config.training.metrics:
+        config = config.replacing({"training.metrics": (*config.training.metrics, config.tune.metric)})
     prepared = prepare(config, cache, dataset=dataset)
     given, split = split_as_configured(prepared.config, prepared.inspection.dataset, cache)
     held_back = split.test if dataset is None else split.test[:0]
@@ -91,7 +95,8 @@ def make_bench(config: Config, cache: Path, *, dataset: Dataset | None = None) -
         train, val = np.searchsorted(rows, split.train), np.searchsorted(rows, split.val)
         empty = np.empty(0, np.int64)
         divisions = (replace(split, train=train, val=val, test=empty, left_out=empty),)
-    _check_metric(config, dataset)
+    further = further_metrics(config, {}, dataset.task)
+    monitor_mode(config.tune.metric, dataset.classes, dataset.task, where="tune.metric", metrics=further)
     found = plan_on(prepared, dataset, divisions[0])
     pinned = ("precision", "memory_format", "compile")  # timed once for all trials, whose numbers are then comparable
     values = {f"training.{key}": getattr(found.config.training, key) for key in pinned}
@@ -99,13 +104,6 @@ def make_bench(config: Config, cache: Path, *, dataset: Dataset | None = None) -
         config=config.replacing(values), prepared=prepared, dataset=dataset, divisions=divisions,
         num_held_back=len(held_back), notes=found.notes,
     )  # fmt: skip
-
-
-def _check_metric(config: Config, dataset: Dataset) -> None:
-    try:
-        monitor_mode(config.tune.metric, dataset.classes, dataset.task)
-    except ConfigError as error:
-        raise ConfigError(error.expected, got=error.got, where="tune.metric", fix=error.fix) from None
 
 
 class RecipeObjective:
@@ -214,7 +212,7 @@ class _Trial:
             val = plan.part("val") if len(plan.split.val) else None
             learner.fit(plan.part("train"), val, tracker=QuietTracker(), control=self.objective.control, resume=None)
             judged = learner.predict(plan.part(self.bench.part))
-        return score_of(judged, metric, plan.criterion)
+        return score_of(judged, metric, plan.criterion, learner.further(judged))
 
     def _keep(self, history: History, fold: int) -> None:
         others = [row for row in self._history if row["fold"] != fold + 1]
@@ -232,12 +230,19 @@ class _Trial:
             torch.cuda.empty_cache()
 
 
-def score_of(prediction: Prediction, metric: str, criterion: nn.Module) -> float:
-    """Return a metric of scored records, by the default rule of decision; NaN where it is not defined."""
+def score_of(prediction: Prediction, metric: str, criterion: nn.Module, further: Mapping[str, float]) -> float:
+    """Return a metric of scored records, by the default rule of decision; NaN where it is not defined.
+
+    Args:
+        prediction: raw scores with their truth.
+        metric: `loss`, or the name of a metric.
+        criterion: the loss.
+        further: metrics beside those of every run, as they were computed.
+    """
     if metric == "loss":
         return mean_loss(criterion, prediction)
     found = classification_metrics(truth_of(prediction), prediction.probabilities, prediction.classes, prediction.task)
-    return flatten(found).get(metric, float("nan"))
+    return {**flatten(found), **further}.get(metric, float("nan"))
 
 
 def _reads(config: Config) -> str:

@@ -24,7 +24,10 @@ def refused(space: Any) -> str:
         ({}, "tune.space: expected keys to search, got none; write KEY: {type: float, low: 0.1, high: 1}"),
         ({"a": None}, "tune.space: expected keys to search, got none"),
         ({"a": {"type": "float", "low": 2, "high": 1}}, "a: expected low <= high, got low=2 and high=1; swap them"),
-        ({"a": {"type": "float", "low": 0, "high": 1, "log": True}}, "a.low: expected a number above 0, as log is true"),
+        (
+            {"a": {"type": "float", "low": 0, "high": 1, "log": True}},
+            "a.low: expected a number above 0, as log is true",
+        ),
         ({"a": {"type": "flot"}}, "a.type: expected float, int or categorical, got `flot`; did you mean `float`?"),
         ({"a": {"low": 1, "high": 2}}, "a.type: expected float, int or categorical, got none; add one"),
         ({"a": {"type": "float", "low": 1, "high": 2, "hgh": 2}}, "got unknown key `hgh`; did you mean `high`?"),
@@ -72,7 +75,9 @@ def test_conditions_come_before_what_hangs_on_them() -> None:
 
 
 def test_only_what_its_condition_allows_is_chosen() -> None:
-    space = read_space({"a": ["x", "y"], "b": {"choices": [1], "when": {"a": ["x"]}}, "c": {"choices": [2], "when": {"f": 0}}})
+    space = read_space(
+        {"a": ["x", "y"], "b": {"choices": [1], "when": {"a": ["x"]}}, "c": {"choices": [2], "when": {"f": 0}}}
+    )
     assert walk(space, {"f": 0}, lambda axis: axis.choices[0]) == {"a": "x", "b": 1, "c": 2}
     assert walk(space, {"f": 1}, lambda axis: axis.choices[-1]) == {"a": "y"}
 

@@ -1,4 +1,4 @@
-"""Studies by themselves, on objectives that are formulas: what is tried, what is stopped, what is kept, what resumes."""
+"""Studies by themselves, on objectives that are formulas: what is tried, stopped and kept, and what resumes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_failed_trial_is_recorded_in_one_line_and_the_study_goes_on() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_a_failure(value: float) -> None:
-    study = run(settings(n_trials=2), lambda values, number, report: Scored(value=value))
+    study = run(settings(n_trials=2), lambda *_: Scored(value=value))
     assert [row.state for row in study.rows()] == ["failed", "failed"]
     assert study.best() is None
     assert "expected a score, got" in study.rows()[0].reason
@@ -175,13 +175,13 @@ def test_no_trial_begins_after_the_timeout() -> None:
 
 
 def test_importances_are_shares_and_find_what_matters() -> None:
-    study = run(settings(n_trials=25), lambda values, number, report: Scored(value=float(values["c"])))
+    study = run(settings(n_trials=25), lambda values, *_: Scored(value=float(values["c"])))
     found = study.importances()
     assert set(found) == {"fanova", "mdi"}
     for scores in found.values():
         assert sum(scores.values()) == pytest.approx(1.0)
         assert scores["c"] > 0.9
-    same = run(settings(n_trials=3), lambda values, number, report: Scored(value=1.0))
+    same = run(settings(n_trials=3), lambda *_: Scored(value=1.0))
     assert same.importances() == {}
 
 
@@ -247,7 +247,11 @@ def test_optuna_says_nothing_and_its_settings_stay(capfd: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("address", "kind", "line"),
     [
-        ("postgresql://me:secret@host/db", MissingExtraError, r"the package psycopg\w*, which speaks to postgresql, got"),
+        (
+            "postgresql://me:secret@host/db",
+            MissingExtraError,
+            r"the package psycopg\w*, which speaks to postgresql, got",
+        ),
         ("postgresqlx://me:secret@host/db", ConfigError, r"tune.storage: expected a database that can be opened, got"),
         ("sqlite:////no/such/folder/s.db", ConfigError, r"unable to open database file .*correct the address"),
         ("nonsense", ConfigError, r"tune.storage: expected a database that can be opened"),

@@ -106,17 +106,33 @@ def test_parameters_that_cannot_be_trained_are_failures_with_a_reason() -> None:
     ("given", "kind", "line"),
     [
         ({"space": {}}, Problems, "space: expected keys to search, got none"),
-        ({"space": {"gama": [1]}}, Problems, "space.gama: expected a parameter of SVC, got `gama`; did you mean `gamma`"),
+        (
+            {"space": {"gama": [1]}},
+            Problems,
+            "space.gama: expected a parameter of SVC, got `gama`; did you mean `gamma`",
+        ),
         ({"space": {"C": {"type": "float", "low": 2, "high": 1}}}, Problems, "space.C: expected low <= high"),
         ({"space": [1]}, ConfigError, "space: expected a dict of parameters, got list"),
         ({"scoring": "f1_mcro"}, ConfigError, "scoring: expected a scikit-learn score, got `f1_mcro`; did you mean"),
         ({"method": "gird"}, ConfigError, "method: expected a method of search, got `gird`; did you mean `grid`?"),
-        ({"cv": 60}, SplitError, r"cv: expected at most as many folds as the rarest class has members \(0: 50\), got 60"),
+        (
+            {"cv": 60},
+            SplitError,
+            r"cv: expected at most as many folds as the rarest class has members \(0: 50\), got 60",
+        ),
         ({"cv": 1}, SplitError, "cv: expected at least 2 folds, got 1"),
         ({"groups": [0] * 150}, SplitError, r"cv: expected at most as many folds as groups \(1\), got 5"),
         ({"groups": [0]}, DataError, "groups: expected a group for each of 150 records, got 1"),
-        ({"y": Y[:9]}, DataError, r"expected records X with 2 or more axes and a label for each in y, got shapes \(150, 4\)"),
-        ({"model": object()}, ConfigError, "model: expected an estimator with get_params, set_params and fit, got object"),
+        (
+            {"y": Y[:9]},
+            DataError,
+            r"expected records X with 2 or more axes and a label for each in y, got shapes \(150, 4\)",
+        ),
+        (
+            {"model": object()},
+            ConfigError,
+            "model: expected an estimator with get_params, set_params and fit, got object",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(given: dict[str, Any], kind: Any, line: str) -> None:

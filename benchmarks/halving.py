@@ -1,0 +1,103 @@
+"""Successive halving against the full grid: the best grouped score it finds, and the epochs it spends.
+
+Target: within half a point of the grid's best validation score with at most a tenth of its epochs. By default windows
+of a third of HAR's subjects, no subject on both sides, and a small convolutional network: 64 points of 40 epochs each.
+Any recipe and space may be named instead; both studies are judged on the same validation part. Usage:
+
+    python benchmarks/halving.py [--quick] [--folder FOLDER]
+    python benchmarks/halving.py --recipe neu data.root=NEU-DET/images data.image_size=32 model.name=resnet10t ...
+
+A study that was interrupted goes on where its `--folder` is named again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _data import real_file
+from ringlight.runtime import configure_logging
+from ringlight.services.tune import tune
+
+SPACE = (
+    "{optimizer.lr:[0.0001,0.0005,0.002,0.01],optimizer.weight_decay:[0.0001,0.1],model.drop_rate:[0.0,0.4],"
+    "model.filters:[[8,16],[16,32]],data.batch_size:[32,128]}"
+)
+"""64 points."""
+
+HAR = (
+    "model.name=cnn1d", "model.kernel_size=5", "scheduler=constant", "scheduler.warmup_epochs=0",
+    "training.early_stopping_patience=null", "training.precision=32", "training.num_threads=1", "augmentation=none",
+    "split.leak_probe=false", "evaluation.num_resamples=100",
+)  # fmt: skip
+
+ALLOWED_LOSS, ALLOWED_SHARE = 0.005, 0.10
+
+
+def subjects(folder: Path, count: int) -> Path:
+    """Write the windows of `count` of HAR's subjects as a file of their own; return it."""
+    path = folder / f"har-{count}.npz"
+    if not path.is_file():
+        with np.load(real_file("har9.npz")) as har:
+            chosen = np.isin(har["subject"], np.unique(har["subject"])[:count])
+            kept = {name: har[name] for name in har.files}
+        rows = {name: value[chosen] for name, value in kept.items() if value.ndim and len(value) == len(chosen)}
+        np.savez(path, **{**kept, **rows})
+    return path
+
+
+def study(name: str, pruner: str, recipe: str, given: list[str], folder: Path) -> dict[str, Any]:
+    """Run one study and print what it cost and found."""
+    started = time.perf_counter()
+    found = tune(
+        recipe,
+        [*given, "tune.method=grid", "tune.n_trials=100000", f"tune.pruner={pruner}", f"experiment.name={name}"],
+        workspace=folder,
+    ).study
+    seconds = time.perf_counter() - started
+    print(
+        f"{name:8s} best {found['metric']} {found['best']['value']:.4f}  epochs {found['epochs']:6d}  "
+        f"{found['states']['complete']:4d} finished  {found['states']['pruned']:4d} pruned  {seconds / 60:.1f} minutes",
+        flush=True,
+    )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default=None, help="a recipe; its space is tune.space=...")
+    parser.add_argument("--subjects", type=int, default=10, help="of HAR's 30")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--factor", type=int, default=4, help="one trial in so many goes on")
+    parser.add_argument(
+        "--quick", action="store_true", help="16 points of 16 epochs: shows that it works, proves nothing"
+    )
+    parser.add_argument("--folder", type=Path, default=None, help="where the studies are kept")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    asked = parser.parse_args()
+    configure_logging()
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="ringlight-halving-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs = 16 if asked.quick else asked.epochs
+    given = [f"training.num_epochs={epochs}", f"tune.reduction_factor={asked.factor}"]
+    if asked.recipe is None:
+        space = SPACE.replace("[8,16],[16,32]", "[8,16]").replace("[32,128]", "[128]") if asked.quick else SPACE
+        root = subjects(folder, 4 if asked.quick else asked.subjects)
+        given = [f"data.root={root}", *HAR, *given, f"tune.space={space}"]
+    given += asked.overrides
+    recipe = asked.recipe or "windows"
+    full = study("grid", "none", recipe, given, folder)
+    halved = study("halving", "successive_halving", recipe, given, folder)
+    share = halved["epochs"] / full["epochs"]
+    lost = full["best"]["value"] - halved["best"]["value"]
+    reached = "reached" if share <= ALLOWED_SHARE and lost <= ALLOWED_LOSS else "missed"
+    print(f"halving spent {share:.1%} of the epochs and lost {100 * lost:.2f} points: target {reached} ({folder})")
+
+
+if __name__ == "__main__":
+    main()
