@@ -20,9 +20,8 @@ def trial(number: int, state: str, value: float | None, *, lr: float, reason: st
 
 def study(*trials: dict[str, Any], **changed: Any) -> dict[str, Any]:
     done = [one for one in trials if one["state"] == "complete"]
-    states = {
-        state: sum(one["state"] == state for one in trials) for state in ("complete", "pruned", "failed", "running")
-    }
+    ends = ("complete", "pruned", "failed", "running")
+    states = {state: sum(one["state"] == state for one in trials) for state in ends}
     return {
         "name": "demo", "model": "cnn1d", "recipe": "windows", "method": "bayesian", "pruner": "median", "seed": 42,
         "metric": "macro_f1", "direction": "maximize", "objective": "validation", "num_epochs": 2, "device": "cpu",
