@@ -73,9 +73,10 @@ def run_workers(keeper: Keeper, control: RunControl, cache: Path) -> None:
         if isinstance(error, RinglightError):
             raise error
         if process.exitcode not in (0, 130) or error is not None:
+            told = f"one that ended with code {process.exitcode}" if error is None else str(error)
             raise TrainingError(
-                "a process that works to the end", got=str(error or "") or f"one that ended with code {process.exitcode}",
-                where=str(keeper.folder), fix="look into its study.log; the same command goes on",
+                "a process that works to the end", got=told, where=str(keeper.folder),
+                fix="look into its study.log; the same command goes on",
             )  # fmt: skip
 
 
