@@ -67,15 +67,15 @@ def run_workers(keeper: Keeper, control: RunControl, cache: Path) -> None:
                 )
     finally:
         _end(workers)
-        _tell(keeper, told)
+        _tell(keeper, fault)
     for process, said in workers:
         error = _heard(said)
         if isinstance(error, RinglightError):
             raise error
         if process.exitcode not in (0, 130) or error is not None:
-            told = f"one that ended with code {process.exitcode}" if error is None else str(error)
+            fault = f"one that ended with code {process.exitcode}" if error is None else str(error)
             raise TrainingError(
-                "a process that works to the end", got=told, where=str(keeper.folder),
+                "a process that works to the end", got=fault, where=str(keeper.folder),
                 fix="look into its study.log; the same command goes on",
             )  # fmt: skip
 
