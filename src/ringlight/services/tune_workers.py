@@ -67,7 +67,7 @@ def run_workers(keeper: Keeper, control: RunControl, cache: Path) -> None:
                 )
     finally:
         _end(workers)
-        _tell(keeper, fault)
+        _tell(keeper, told)
     for process, said in workers:
         error = _heard(said)
         if isinstance(error, RinglightError):
