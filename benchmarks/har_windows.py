@@ -49,7 +49,7 @@ def main() -> None:
                 accuracy = run.results["test"]["scalars"]["accuracy"]
                 print(f"{name:14} {accuracy:8.4f} {target:7.2f} {seconds:14.1f}  {ratio}", flush=True)
             if len(runs) > 1:
-                print(rl.compare_results([run.folder for run in runs]).to_text())
+                print(rl.compare_results([found for run in runs for found in rl.load_results(run.folder)]))
             folds(workspace, seed)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,7 +85,7 @@ def _print(found: CrossValidation) -> None:
             (
                 *((card["repeat"] + 1,) if found.repeats > 1 else ()), card["fold"] + 1,
                 *(card[part]["num_records"] for part in ("train", "val", "test")),
-                *((card["test"]["num_groups"],) if groups else ()), *(card["scores"].get(name) for name in names),
+                *((_groups(card),) if groups else ()), *(card["scores"].get(name) for name in names),
             )
             for card in found.folds
         ]  # fmt: skip
@@ -94,3 +95,12 @@ def _print(found: CrossValidation) -> None:
         print(summary_line({**card, **found.summaries[name].to_dict(), "metric": name}))
     print()
     print_verdict(found.results, found.folder)
+
+
+def _groups(card: Mapping[str, Any]) -> str | int | None:
+    """Return the group a fold tests on by its name, several by their number."""
+    names = card.get("test_groups")
+    if names and len(names) == 1:
+        return str(names[0])
+    number: int | None = card["test"]["num_groups"]
+    return number

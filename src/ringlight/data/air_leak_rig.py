@@ -137,7 +137,7 @@ def simulate_windows(
         (N, T, 9), in :data:`UNITS`.
     """
     chance = np.array([rng.random(5) for rng in rngs])
-    noise = np.stack([rng.standard_normal((17, length), np.float32) for rng in rngs])
+    noise = np.stack([np.asarray(rng.standard_normal((17, length)), np.float64) for rng in rngs])
     of = {name: np.array([getattr(one, name) for one in recordings]) for name in Recording.__slots__}
     names = ("supply", "opening", "hole", "demand", "cycle", "duty")
     line = Line(**{name: of[name] for name in names}, phase=2 * math.pi * chance[:, 0])

@@ -147,5 +147,6 @@ class Scaling:
 
     def apply(self, window: Window, rng: np.random.Generator) -> Window:
         """Return the window times a factor a channel."""
-        scaled: Window = window * rng.normal(1.0, self.deviation, window.shape[1]).astype(np.float32)
+        factors = np.asarray(rng.normal(1.0, self.deviation, window.shape[1]), np.float32)
+        scaled: Window = window * factors
         return scaled

@@ -97,6 +97,8 @@ def _still(dataset: Dataset, signals: Signals, seen: Survey) -> Iterator[Finding
     dead = seen.still == seen.count
     for channel in np.flatnonzero(dead):
         same = seen.low[channel] == seen.high[channel]
+        if signals.length == 1 and not same:
+            continue  # a vector: one sample cannot move
         yield Finding(
             severity="warning",
             where=f"{dataset.name}: channel `{signals.channels[channel]}`",

@@ -89,12 +89,18 @@ def _folds(card: Mapping[str, Any], classes: list[str]) -> Table:
         (
             *((fold["repeat"] + 1,) if repeated else ()), fold["fold"] + 1, fold["scores"].get(card["metric"]),
             _mark(fold), *(fold[part]["num_records"] for part in ("train", "val", "test")),
-            *((_num_groups(fold),) if several else ()), *(fold["test"]["class_counts"].get(name) for name in named),
+            *((_told_groups(fold),) if several else ()), *(fold["test"]["class_counts"].get(name) for name in named),
         )
         for fold in card["folds"]
     )  # fmt: skip
     note = "The last columns count the tested records of each class." if named else ""
     return Table(f"The folds: {card['method']}", columns, rows, note=note)
+
+
+def _told_groups(fold: Mapping[str, Any]) -> str | int | None:
+    """Return the group a fold tests on by its name, several by their number."""
+    names = fold.get("test_groups")
+    return str(names[0]) if names and len(names) == 1 else _num_groups(fold)
 
 
 def _num_groups(fold: Mapping[str, Any]) -> int | None:

@@ -6,6 +6,7 @@ number formats) has one answer here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,12 @@ STEPS_PER_EPOCH = 16
 
 def build_window_parts(
     config: Config, inspection: Inspection, dataset: Dataset, train: Dataset, device: DeviceChoice, cache: Path,
-    module: nn.Module | None = None,
+    make_module: Callable[[], nn.Module] | None = None,
 ) -> Built:  # fmt: skip
     """Build the parts of a run on windows; the arguments are those of `build_parts`.
 
-    `module` is a model that the caller brings, windows (B, C, T) to scores (B, K); None builds the configured one.
+    `make_module` builds a model that the caller brings, windows (B, C, T) to scores (B, K); None builds the configured
+    one.
 
     Raises:
         ConfigError: a choice that windows do not have, or that the model does not.
@@ -52,14 +54,14 @@ def build_window_parts(
     signals = dataset.signals
     if signals is None:
         raise ConfigError("windows", got="images", where="data.source", fix="use build_parts")
-    is_ensemble = module is None and asks_for_ensemble(config)
+    is_ensemble = make_module is None and asks_for_ensemble(config)
     lines = window_problems(config) + (ensemble_problems(config) if is_ensemble else [])
     if lines:
         raise Problems(lines)
     if is_ensemble:
         config = written_out(config, cache)
     seed_everything(config.experiment.seed)
-    built = _network(config, dataset, signals) if module is None else _given(module, signals)
+    built = _network(config, dataset, signals) if make_module is None else _given(make_module(), signals)
     estimator = hasattr(built.module, "fit_features")
     spec = WindowSpec.fit(train, normalize=_normalize(config, estimator or is_ensemble))
     config, choice = _method(config, train, dataset, estimator, cache)

@@ -1,6 +1,6 @@
 """How much each member of an ensemble counts, fitted to scores of records that no member was trained on.
 
-Both problems are convex, so that there is one answer and it does not depend on where the search begins. Shapes: M
+All problems are convex, so that there is one answer and it does not depend on where the search begins. Shapes: M
 members, N records, K classes, O observations (a record; of several labels, a record's label).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name
 
 from ringlight.models.ensemble import stacking_features
@@ -21,6 +21,42 @@ Floats = npt.NDArray[np.float64]
 TOLERANCE = 1e-6
 """Nats an observation within which the log loss of the vote is the least there is."""
 MAX_STEPS = 5000
+
+
+COLDEST, HOTTEST = 0.02, 50.0
+"""Between which temperatures are looked for."""
+
+
+def fit_temperatures(logits_mnk: npt.ArrayLike, targets: npt.ArrayLike, task: Task) -> Floats:
+    """Return the temperature (M,) of each member, by which its scores are divided to have the least log loss.
+
+    The loss is convex in 1 / T. As in :mod:`ringlight.evaluation.calibration` what is true is no certainty: of N
+    records the targets are (1 - e) truth + e / K with e = 1 / (N + 1) (of several labels e / 2), so that scores which
+    separate a few records without a mistake are not taken for infinitely sure.
+
+    Examples:
+        >>> timid = [[0.1, 0.0], [0.0, 0.1], [0.0, 0.1], [0.1, 0.0]]
+        >>> bool(fit_temperatures([timid], [0, 1, 1, 0], "multiclass")[0] < 0.1)
+        True
+    """
+    from scipy.optimize import minimize_scalar
+
+    logits, truth = torch.as_tensor(np.asarray(logits_mnk, np.float64)), torch.as_tensor(np.asarray(targets))
+    num_classes, share = logits.shape[2], 1 / (logits.shape[1] + 1)
+    if task == "multiclass":
+        target_nk = (1 - share) * F.one_hot(truth.long(), num_classes).double() + share / num_classes
+    else:
+        target_nk = (1 - share) * truth.double() + share / 2
+
+    def loss(log_temperature: float, scores_nk: Tensor) -> float:
+        scaled = scores_nk / np.exp(log_temperature)
+        if task == "multiclass":
+            return float(F.cross_entropy(scaled, target_nk))
+        return float(F.binary_cross_entropy_with_logits(scaled, target_nk))
+
+    bounds = (np.log(COLDEST), np.log(HOTTEST))
+    found = [minimize_scalar(loss, bounds=bounds, args=(one,), method="bounded").x for one in logits]
+    return np.asarray(np.exp(found))
 
 
 def fit_votes(logits_mnk: npt.ArrayLike, targets: npt.ArrayLike, task: Task) -> Floats:

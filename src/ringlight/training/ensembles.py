@@ -45,7 +45,7 @@ from ringlight.training.ensemble_plan import (
     member_plan,
     specs_of,
 )
-from ringlight.training.ensemble_weights import fit_stacking, fit_votes, log_loss
+from ringlight.training.ensemble_weights import fit_stacking, fit_temperatures, fit_votes, log_loss
 from ringlight.training.frozen_features import FeatureTable
 from ringlight.training.learner import DeepLearner
 from ringlight.training.linear_fit import targets_tensor
@@ -208,10 +208,8 @@ class EnsembleLearner(DeepLearner):
         targets, names = data.targets(), member_names(specs_of(plan.config))
         with torch.inference_mode(False), torch.no_grad():
             if ensemble.voting == "soft":
-                ensemble.weights.copy_(torch.from_numpy(fit_votes(scores_mnk, targets, data.task)))
-                weights = ensemble.weights.tolist()
-                told = [f"{name} {weight:.3f}" for name, weight in zip(names, weights, strict=True)]
-                what = f"weights {', '.join(told)}"
+                told = self._vote(ensemble, scores_mnk, data)
+                what = f"weights {', '.join(f'{name} {one}' for name, one in zip(names, told, strict=True))}"
             else:
                 layer = fit_stacking(scores_mnk, targets, data.task, penalty=ensemble.penalty)
                 ensemble.stack.weight.copy_(layer.weight)
@@ -226,6 +224,16 @@ class EnsembleLearner(DeepLearner):
             f"{log_loss(joined, targets, data.task):.4f}, of the best member ({names[best]}) {losses[best]:.4f}"
         )
         LOGGER.info(self.notes[-1])
+
+    def _vote(self, ensemble: EnsembleModel, scores_mnk: Scores, data: Dataset) -> list[str]:
+        """Fit temperatures and weights of the vote; tell them, a few words a member."""
+        scores, targets = scores_mnk.astype(np.float64), data.targets()
+        heat = fit_temperatures(scores, targets, data.task) if ensemble.scaled else np.ones(len(scores))
+        weights = fit_votes(scores / heat[:, None, None], targets, data.task)
+        ensemble.temperatures.copy_(torch.from_numpy(heat))
+        ensemble.weights.copy_(torch.from_numpy(weights))
+        scaled = [f" (temperature {one:.2g})" if ensemble.scaled else "" for one in heat]
+        return [f"{weight:.3f}{one}" for weight, one in zip(weights, scaled, strict=True)]
 
     def _told(self, plan: Plan, train: Dataset, val: Dataset | None, tracker: Tracker) -> History:
         row: dict[str, float] = {"epoch": 0, "train/loss": self._loss(self.predict(train), plan)}

@@ -18,7 +18,7 @@ from ringlight.errors import ModelError
 from ringlight.evaluation.metrics import METRIC_NAMES, classification_metrics, flatten
 from ringlight.evaluation.scoring import FROM_PROBABILITIES, FROM_SCORES, Scoring
 from ringlight.training.fold_results import OUT_OF_FOLD, SINGLE, CrossValidation, summaries_of
-from ringlight.training.results import part_card
+from ringlight.training.results import group_names, part_card
 from ringlight.training.trackers import QuietControl, QuietTracker
 from ringlight.types import Dataset, Learner, Prediction, Split
 
@@ -69,6 +69,7 @@ def cross_validate_with(scorer: Scorer, division: Division, scoring: Scoring, *,
             {
                 **dict(zip(("repeat", "fold"), division.place(index), strict=True)),
                 **{name: part_card(data.take(rows)) for name, rows in split.parts().items()},
+                "test_groups": group_names(test),
                 "num_left_out": len(split.left_out),
                 "leak_check": split.leak_check,
                 "leaks": list(split.leaks),

@@ -155,7 +155,9 @@ def read_division(run: Path, given: Dataset) -> Division:
         ) from error
     splits = tuple(
         Split(
-            *(np.flatnonzero(place == part).astype(np.int64) for part in (_TRAIN, _VAL, _TEST)),
+            train=np.flatnonzero(place == _TRAIN).astype(np.int64),
+            val=np.flatnonzero(place == _VAL).astype(np.int64),
+            test=np.flatnonzero(place == _TEST).astype(np.int64),
             strategy=about["method"],
             groups=about["groups"],
             leaks=tuple(told["leaks"]),

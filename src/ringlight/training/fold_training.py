@@ -15,7 +15,7 @@ from ringlight.training.fold_files import FoldResult
 from ringlight.training.judge import scored
 from ringlight.training.learners import learner_of
 from ringlight.training.plan import Plan
-from ringlight.training.results import part_card
+from ringlight.training.results import group_names, part_card
 from ringlight.training.rules import Rules, fix_rules, truth_of
 from ringlight.training.trackers import QuietTracker
 from ringlight.types import History, Prediction, RunControl
@@ -56,6 +56,7 @@ def train_fold(plan: Plan, place: tuple[int, int], folder: Path, control: RunCon
         "fold": place[1],
         "seed": plan.config.experiment.seed,
         **{name: part_card(plan.part(name)) for name in ("train", "val", "test")},
+        "test_groups": group_names(test),
         "num_left_out": len(split.left_out),
         "leak_check": split.leak_check,
         "leaks": list(split.leaks),

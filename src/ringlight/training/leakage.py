@@ -110,6 +110,11 @@ def probe_obstacle(dataset: Dataset) -> str | None:
     """
     if not dataset.has_content:
         return NO_CONTENT
+    if dataset.signals is not None:
+        from ringlight.models.window_features import SHORTEST
+
+        if dataset.signals.length < SHORTEST:
+            return f"windows of fewer than {SHORTEST} samples are not described by features"
     return subject_of(dataset).obstacle
 
 

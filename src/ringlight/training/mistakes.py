@@ -100,7 +100,7 @@ def _window_pictures(mistakes: list[Mistake], data: Dataset, signals: Signals) -
     from ringlight.data.window_store import WindowReader
     from ringlight.evaluation.plots_signals import signal_png
 
-    windows = WindowReader.of(data).read([mistake.row for mistake in mistakes]) if mistakes else []
+    windows = WindowReader.of(data).read([mistake.row for mistake in mistakes])
     return {
         f"mistake-{number:02d}": signal_png(window, signals.channels, signals.sampling_rate, title=mistake.why)
         for number, (mistake, window) in enumerate(zip(mistakes, windows, strict=True), 1)

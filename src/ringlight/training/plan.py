@@ -189,8 +189,7 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
         else:
             from ringlight.training.build_windows import build_window_parts
 
-            made = prepared.make_module
-            built = build_window_parts(config, inspection, dataset, train, device, cache, made and made())
+            built = build_window_parts(config, inspection, dataset, train, device, cache, prepared.make_module)
     _fitted_later(built)
     return Plan(
         config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,

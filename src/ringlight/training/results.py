@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 RESULTS_VERSION = 2
 
+NAMED = 3
+"""Groups that are told by name."""
+
 SHAPING = (
     "model", "head", "loss", "sampler", "imbalance", "optimizer", "scheduler", "training", "augmentation", "data",
     "split", "evaluation",
@@ -126,6 +129,12 @@ def part_card(data: Dataset) -> dict[str, Any]:
         "num_groups": None if groups is None else len(set(groups)),
         "class_counts": data.class_counts(),
     }
+
+
+def group_names(data: Dataset) -> list[str] | None:
+    """Return the names of the groups a fold tests on, None where there are none, or more than :data:`NAMED`."""
+    names = sorted(set(data.groups or ()))
+    return names if 0 < len(names) <= NAMED else None
 
 
 def hyper_parameters(config: Config) -> dict[str, Any]:
