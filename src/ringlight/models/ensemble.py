@@ -5,7 +5,8 @@ windows in physical units. The whole is one `torch.nn.Module`: its state dict ho
 architectures are enough to build it again. How members and weights are fitted is told in
 :mod:`ringlight.training.ensembles`.
 
-Soft voting is the linear opinion pool (Stone 1961), p(k) = sum_m w_m p_m(k) with weights on the simplex; stacking is
+Soft voting is the linear opinion pool (Stone 1961), p(k) = sum_m w_m p_m(k) with weights on the simplex and p_m the
+probabilities of the member's scores, divided by a temperature of its own (Guo et al. 2017); stacking is
 Wolpert's (1992) stacked generalisation, in the form of a multinomial logistic regression on the members' log
 probabilities. Shapes: M members, B windows, C channels, T samples, K classes.
 """
@@ -94,6 +95,8 @@ class EnsembleModel(nn.Module):
             mapping with `run` alone, the folder of a trained run whose model is taken as it is. Names alone are built
             with the model's defaults here, with its shipped settings in a run.
         voting: "soft" or "stacking".
+        scaled: whether soft voting fits a temperature to each member first. Some models give scores that are no log
+            probabilities (a support-vector machine's margins): as they stand their votes are too timid to count.
         num_folds: grouped folds of the training part whose held out scores fit the weights; without use where a member
             is a trained run (then the validation part does).
         penalty: of stacking, the ridge on the regression's weights over standardised log probabilities, above 0.
@@ -112,11 +115,12 @@ class EnsembleModel(nn.Module):
     is_ensemble: ClassVar[bool] = True
     """Such a model is fitted by `training.ensembles.EnsembleLearner`, members first."""
     weights: Tensor
+    temperatures: Tensor
 
     def __init__(
         self, num_classes: int, in_chans: int, *, length: int, task: Task = "multiclass", seed: int = 0,
         members: Sequence[str | dict[str, Any]] = DEFAULT_MEMBERS,
-        voting: Literal["soft", "stacking"] = "soft", num_folds: int = 3, penalty: float = 0.001,
+        voting: Literal["soft", "stacking"] = "soft", scaled: bool = True, num_folds: int = 3, penalty: float = 0.001,
     ) -> None:  # fmt: skip
         super().__init__()
         check_least("num_folds", num_folds, 2)
@@ -130,6 +134,7 @@ class EnsembleModel(nn.Module):
         self.in_chans = in_chans
         self.task: Task = task
         self.voting = voting
+        self.scaled = scaled
         self.num_folds = num_folds
         self.penalty = penalty
         self.members = nn.ModuleList(
@@ -138,6 +143,7 @@ class EnsembleModel(nn.Module):
         )
         if voting == "soft":
             self.register_buffer("weights", torch.full((len(specs),), 1 / len(specs), dtype=torch.float64))
+            self.register_buffer("temperatures", torch.ones(len(specs), dtype=torch.float64))
         else:
             self.stack = nn.Linear(len(specs) * num_classes, num_classes)
             with torch.no_grad():  # until it is fitted: the mean of the members' scores
@@ -185,10 +191,11 @@ class EnsembleModel(nn.Module):
         if self.voting == "stacking":
             stacked: Tensor = self.stack(stacking_features(logits_mbk, self.task))
             return stacked
-        logs_mb1 = self.weights.log()[:, None, None].to(logits_mbk.device)
+        logs_m11 = self.weights.log()[:, None, None].to(logits_mbk.device)
+        scaled_mbk = logits_mbk.double() / self.temperatures[:, None, None].to(logits_mbk.device)
         if self.task == "multiclass":
-            return torch.logsumexp(F.log_softmax(logits_mbk.double(), dim=-1) + logs_mb1, dim=0).float()
-        yes, no = (torch.logsumexp(F.logsigmoid(sign * logits_mbk.double()) + logs_mb1, dim=0) for sign in (1.0, -1.0))
+            return torch.logsumexp(F.log_softmax(scaled_mbk, dim=-1) + logs_m11, dim=0).float()
+        yes, no = (torch.logsumexp(F.logsigmoid(sign * scaled_mbk) + logs_m11, dim=0) for sign in (1.0, -1.0))
         return (yes - no).float()
 
 

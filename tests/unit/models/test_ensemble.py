@@ -57,6 +57,14 @@ def test_a_vote_is_the_weighted_mean_of_probabilities_by_hand():
     np.testing.assert_allclose(model.combine(logits).exp(), [[0.725, 0.275]], rtol=1e-6)
 
 
+def test_scores_are_divided_by_their_members_temperature_before_the_vote():
+    model = built(num_classes=2)
+    model.weights.copy_(torch.tensor([1.0, 0.0]))
+    model.temperatures.copy_(torch.tensor([0.5, 1.0]))
+    logits = torch.tensor([[[0.5 * math.log(0.8), 0.5 * math.log(0.2)]], [[7.0, 7.0]]])
+    np.testing.assert_allclose(model.combine(logits).exp(), [[0.8, 0.2]], rtol=1e-6)
+
+
 def test_a_vote_on_several_labels_is_the_mean_of_each_labels_probability():
     model = built(task="multilabel", num_classes=2)
     model.weights.copy_(torch.tensor([0.75, 0.25]))

@@ -21,7 +21,7 @@ from ringlight.inference.predictor import Predictor
 from ringlight.training import ensemble_plan, ensembles
 from ringlight.training.arrays import dataset_of
 from ringlight.training.ensemble_plan import fold_splits, member_names, specs_of
-from ringlight.training.ensemble_weights import fit_votes
+from ringlight.training.ensemble_weights import fit_temperatures, fit_votes
 from ringlight.training.ensembles import EnsembleLearner
 from ringlight.training.learners import learner_of
 from ringlight.training.plan import Plan, part_problems, plan_on, prepare
@@ -115,7 +115,7 @@ def test_a_member_that_learns_by_heart_earns_nothing_by_it(make: Make, tmp_path:
 
     Scored on what they were trained on, or on a window whose twin they were trained on, the trees would get all.
     """
-    plan = make(members=f"[{TREES}, {FLAT}]", skill=0.0)
+    plan = make("model.scaled=false", members=f"[{TREES}, {FLAT}]", skill=0.0)
     honest = fitted(plan, tmp_path / "a").module.weights.tolist()
     assert honest[0] < 0.2
     by_record = partial(folds.make_folds)
@@ -133,8 +133,11 @@ def test_the_weights_are_fitted_to_the_scores_of_every_fold_in_the_records_order
             learner = fitted(made, tmp_path / "alone")
             expected[place, np.searchsorted(plan.split.train, split.test)] = learner.predict(made.part("test")).logits
     assert (np.diff(plan.split.train) > 0).all()
-    weights = fit_votes(expected, train.targets(), "multiclass")
-    np.testing.assert_allclose(fitted(plan, tmp_path / "whole").module.weights, weights, atol=1e-12)
+    heat = fit_temperatures(expected, train.targets(), "multiclass")
+    weights = fit_votes(expected / heat[:, None, None], train.targets(), "multiclass")
+    found = fitted(plan, tmp_path / "whole").module
+    np.testing.assert_allclose(found.temperatures, heat, rtol=1e-9)
+    np.testing.assert_allclose(found.weights, weights, atol=1e-9)
 
 
 def test_a_member_is_what_it_would_be_alone(make: Make, tmp_path: Path):
@@ -253,7 +256,7 @@ def of_runs(*runs: Path | str) -> str:
 
 @pytest.mark.parametrize("voting", ["soft", "stacking"])
 def test_runs_are_members_as_they_are_and_the_validation_part_weighs_them(make: Make, tmp_path, runs, voting):
-    plan = make(f"model.voting={voting}", members=of_runs(*runs))
+    plan = make(f"model.voting={voting}", "model.scaled=false", members=of_runs(*runs))
     learner = fitted(plan, tmp_path / "run")
     test, val = plan.part("test"), plan.part("val")
     for place, run in enumerate(runs):
@@ -262,6 +265,7 @@ def test_runs_are_members_as_they_are_and_the_validation_part_weighs_them(make: 
     if voting == "soft":
         expected = fit_votes(learner._member_scores(val), val.targets(), "multiclass")
         np.testing.assert_array_equal(learner.module.weights, expected)
+        assert learner.module.temperatures.tolist() == [1.0, 1.0]
     assert "fitted on the scores of the validation part" in learner.notes[-1]
 
 
