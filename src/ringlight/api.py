@@ -16,6 +16,7 @@ from ringlight.training.fold_results import CrossValidation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import nn
 
     from ringlight.types import RunControl, Tracker
 
@@ -48,19 +49,25 @@ def train(
 
 
 def load(
-    path: Path | str | Run, *, device: str = "auto", threshold: float | None = None, operating_point: str | None = None
-) -> Predictor:
+    path: Path | str | Run, *, device: str = "auto", threshold: float | None = None, operating_point: str | None = None,
+    module: nn.Module | None = None,
+) -> Predictor:  # fmt: skip
     """Load a saved model: a bundle folder, a run folder, or a :class:`Run`.
 
     It calibrates and decides as was fixed on its validation part; `operating_point` names another of its points,
     `threshold` gives every label of a multi-label model one of your own.
+
+    `module` is the model itself, built as for its training, where it is a network of your own
+    (:class:`ringlight.trainers.ModelTrainer`): weights alone do not say what they belong to.
 
     Raises:
         BundleError: it is missing, damaged, or of an unknown version.
         DataError: a threshold or an operating point that cannot be used.
     """
     where = path.bundle if isinstance(path, Run) else path
-    return Predictor.from_path(where, device=device, threshold=threshold, operating_point=operating_point)
+    return Predictor.from_path(
+        where, device=device, threshold=threshold, operating_point=operating_point, module=module
+    )
 
 
 def evaluate(

@@ -18,8 +18,15 @@ import numpy as np
 
 from ringlight.errors import ModelError
 
-TRUSTED = ("sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
-"""Compiled types beside those that skops itself trusts (numpy arrays, plain values, scikit-learn's estimators)."""
+TRUSTED = (
+    "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.utils._bunch.Bunch", "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+)  # fmt: skip
+"""Types beside those that skops itself trusts (numpy arrays, plain values, scikit-learn's estimators): two compiled
+ones, whose nodes are checked, and plain ones that ensembles, calibrated classifiers and small networks are made of."""
 
 DAMAGE = (
     OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, EOFError, RuntimeError,
@@ -70,21 +77,32 @@ def _refused(expected: str, got: str, where: str) -> ModelError:
 
 
 def _inside(fitted: Any) -> Iterator[Any]:
-    """Yield everything in nested dicts, lists and tuples."""
-    if isinstance(fitted, dict):
-        for value in fitted.values():
-            yield from _inside(value)
-    elif isinstance(fitted, list | tuple):
-        for value in fitted:
-            yield from _inside(value)
-    else:
-        yield fitted
+    """Yield every estimator in nested dicts, lists, tuples, arrays of objects, and other estimators."""
+    waiting, seen = [fitted], set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, np.ndarray) and one.dtype == object:
+            waiting += one.ravel().tolist()
+        elif type(one).__module__.startswith("sklearn."):
+            yield one
+            waiting += getattr(one, "__dict__", {}).values()
 
 
 def _check_trees(estimator: Any, where: str) -> None:
     num_features = int(getattr(estimator, "n_features_in_", 0))
-    for member in getattr(estimator, "estimators_", ()):
-        tree = member.tree_
+    members = getattr(estimator, "estimators_", ())
+    members = members.ravel().tolist() if isinstance(members, np.ndarray) else list(members)
+    for member in [estimator, *members]:
+        tree = getattr(member, "tree_", None)
+        if tree is None:
+            continue  # an estimator of another kind, which is looked at for itself
         inner = tree.children_left >= 0
         _check_nodes(inner, tree.children_left, tree.children_right, tree.feature, num_features, where)
     for stage in getattr(estimator, "_predictors", ()):

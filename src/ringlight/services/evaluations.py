@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringlight.config.load import read_config
 from ringlight.data.checks import Inspection
@@ -18,7 +18,7 @@ from ringlight.files import unwritable, write_json
 from ringlight.inference.tta import Space
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.datasets import open_data
-from ringlight.services.runs import cache_of
+from ringlight.services.runs import cache_of, refuse_arrays
 from ringlight.services.saved_models import SavedModel, open_model, seed_of, stored_results
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.training.evaluate import check_members, conform, join, overlap
@@ -29,6 +29,9 @@ from ringlight.training.results import RESULTS_VERSION, data_card, part_card
 from ringlight.training.rules import Rules
 from ringlight.training.splitting import grouped_as_configured
 from ringlight.types import Dataset
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NEW_DATA = "new data"
 """What the judged part is called when it is not the run's own."""
@@ -91,6 +94,46 @@ def evaluate(
     return _written(out or _new_folder(home, judged.data.name), results, verdict)
 
 
+def evaluate_records(
+    model: Path | str,
+    records: Dataset,
+    *,
+    module: nn.Module | None = None,
+    criterion: nn.Module | None = None,
+    out: Path | None = None,
+    workspace: Path | str | None = None,
+) -> Evaluation:
+    """Judge a run (or a bundle) on records that are at hand (:mod:`ringlight.training.arrays`).
+
+    Args:
+        model: as in :func:`evaluate`.
+        records: labelled.
+        module: the model itself, where it is in no catalogue.
+        criterion: the training's loss, to be told of these records.
+        out: the folder to write; None makes one in the run's `evaluations/`.
+        workspace: where runs are looked up by name.
+
+    Raises:
+        RunError: there is no such run, or it has no model.
+        BundleError: the model is damaged.
+        DataError: records that the model cannot be judged on.
+    """
+    _check_out(out)
+    opened = open_model(model, workspace, None, None, module)
+    inspection = check_dataset(records)
+    _require_input(opened.bundle.input_spec, inspection)
+    data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=records.name)
+    origin = "given" if data.groups is not None else "none"
+    judged = _judged_new(opened, data, data, origin, inspection)
+    with opened.conditions():
+        verdict = verdict_on(
+            judged.part, judged.data, opened.learner, opened.rules, opened.settings,
+            seed=seed_of(opened), in_chans=opened.bundle.input_spec.in_chans, criterion=criterion,
+        )  # fmt: skip
+    home = opened.run or workspace_folder(workspace)
+    return _written(out or _new_folder(home, records.name), _results(opened, judged, verdict), verdict)
+
+
 def evaluate_ensemble(
     models: Sequence[Path | str],
     source: str | None = None,
@@ -146,6 +189,7 @@ def _own_part(opened: SavedModel, workspace: Path | str | None) -> _Judged:
             "a run, which has a test part of its own", got="a bundle that stands alone", where=str(opened.folder),
             fix="name the data: ringlight evaluate MODEL DATA",
         )  # fmt: skip
+    refuse_arrays(opened.run)
     config = read_config(opened.run / "config.yaml")
     data = load_dataset(config, cache_of(opened.run, workspace)).dataset
     expected = read_manifest(opened.run).get("dataset_fingerprint")
@@ -174,7 +218,12 @@ def _new_data(opened: SavedModel, source: str, overrides: Sequence[str], workspa
     _require_input(opened.bundle.input_spec, inspection)
     data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=shown.dataset.name)
     found = grouped_as_configured(shown.config, data, shown.cache)
-    seen = overlap(found.dataset, opened.trained_on)
+    return _judged_new(opened, data, found.dataset, found.origin, inspection)
+
+
+def _judged_new(opened: SavedModel, data: Dataset, grouped: Dataset, origin: str, inspection: Inspection) -> _Judged:
+    """Look whether the model has seen the records, and say what they are; `grouped` has its groups filled in."""
+    seen = overlap(grouped, opened.trained_on)
     leaks = [f"the model was trained or tuned on {first_of(seen)} of these files"] if seen else []
     for leak in leaks:
         LOGGER.warning(leak)
@@ -184,17 +233,17 @@ def _new_data(opened: SavedModel, source: str, overrides: Sequence[str], workspa
     split = {
         "strategy": NEW_DATA,
         "seed": seed_of(opened),
-        "groups": found.origin,
+        "groups": origin,
         "leak_check": compared if opened.trained_on else "not possible",
         "leaky": bool(leaks),
         "leaks": leaks,
         "num_left_out": 0,
         "probe": None,
-        "parts": {NEW_DATA: part_card(found.dataset)},
+        "parts": {NEW_DATA: part_card(grouped)},
     }
     # One data set has one fingerprint, however a model orders its classes and whatever groups were found in it.
     card = {**data_card(data), "fingerprint": inspection.dataset.fingerprint}
-    return _Judged(NEW_DATA, found.dataset, card, split)
+    return _Judged(NEW_DATA, grouped, card, split)
 
 
 def _require_input(spec: Spec, inspection: Inspection) -> None:

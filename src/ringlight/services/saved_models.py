@@ -6,7 +6,7 @@ import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringlight.config.schema import EvaluationConfig
 from ringlight.data.split import SavedSplit, read_split
@@ -19,6 +19,9 @@ from ringlight.services.standing import MANIFEST
 from ringlight.training.evaluate import Member
 from ringlight.training.learner import DeepLearner
 from ringlight.training.rules import Rules
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +57,13 @@ class SavedModel:
         return determinism(num_threads=threads, device=self.learner.device)
 
 
-def open_model(model: Path | str, workspace: Path | str | None, point: str | None, tta_runs: int | None) -> SavedModel:
+def open_model(
+    model: Path | str, workspace: Path | str | None, point: str | None, tta_runs: int | None,
+    module: nn.Module | None = None,
+) -> SavedModel:  # fmt: skip
     """Open a run or a bundle, with another of its operating points or other views when they are named.
+
+    `module` is the model itself where it is in no catalogue.
 
     Raises:
         BundleError: the model is damaged or of an unknown version.
@@ -63,7 +71,7 @@ def open_model(model: Path | str, workspace: Path | str | None, point: str | Non
         ConfigError: it has no such operating point, or the views are not 1 to 8.
     """
     folder = model_folder(model, workspace)
-    bundle, module = read_bundle(folder)
+    bundle, network = read_bundle(folder, module=module)
     rules = Rules.of_bundle(bundle)
     if point is not None:
         known = [DEFAULT_POINT, *rules.points]
@@ -83,7 +91,7 @@ def open_model(model: Path | str, workspace: Path | str | None, point: str | Non
     saved = folder / "split.csv"
     return SavedModel(
         name=(run or find_bundle(folder)).absolute().name, folder=folder, run=run, bundle=bundle,
-        learner=DeepLearner.of_bundle(bundle, module), rules=rules,
+        learner=DeepLearner.of_bundle(bundle, network), rules=rules,
         settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
         saved=read_split(saved) if run is not None and saved.is_file() else None,
     )  # fmt: skip
