@@ -37,6 +37,7 @@ FOREST = "{name: random_forest, n_estimators: 5, feature_groups: [statistics]}"
 NETWORK = "{name: cnn1d, filters: [4, 4]}"
 WINDOWS: Mapping[str, tuple[str, ...]] = {
     "network": ("model.name=cnn1d", "model.filters=[4,4]"),
+    "estimator": ("model.name=random_forest", "model.n_estimators=5"),
     "ensemble": ("model.name=ensemble", f"model.members=[{FOREST}, {NETWORK}]", "model.num_folds=2"),
     "stacking": ("model.name=ensemble", f"model.members=[{FOREST}, svm]", "model.num_folds=2", "model.voting=stacking"),
 }

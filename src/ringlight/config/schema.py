@@ -115,6 +115,11 @@ class TrainingConfig(Section):
         None, description="the validation metric, or loss, that early stopping waits for; null is training.monitor"
     )
     monitor: Word = Field("macro_f1", description="the validation metric that picks the best epoch, or loss")
+    restore: Literal["best", "last"] = Field(
+        "best",
+        description="which weights count: the best epoch's by training.monitor; or the last, for a learning rate "
+        "that falls to nothing and a validation part too small to choose by",
+    )
     metrics: tuple[Word, ...] = Field(
         (),
         description="further validation metrics of the catalogue: told in the history, and may be monitored",

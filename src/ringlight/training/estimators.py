@@ -83,6 +83,7 @@ class EstimatorLearner(DeepLearner):
         return history
 
     def _needed(self) -> tuple[Plan, EstimatorModel, WindowSpec]:
+        self._needs()
         if self._plan is None or not isinstance(self.module, EstimatorModel) or not isinstance(self.spec, WindowSpec):
             raise RunError(
                 "a learner made from a plan with a classical model of windows", got=type(self.module).__name__,

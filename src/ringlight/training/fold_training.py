@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ringlight.evaluation.metrics import classification_metrics, flatten, monitor_mode
+from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.files import write_csv
 from ringlight.inference.tta import Tta
 from ringlight.runtime import determinism
@@ -15,7 +15,7 @@ from ringlight.training.fold_files import FoldResult
 from ringlight.training.judge import scored
 from ringlight.training.learners import learner_of
 from ringlight.training.plan import Plan
-from ringlight.training.results import group_names, part_card
+from ringlight.training.results import group_names, kept_row, part_card
 from ringlight.training.rules import Rules, fix_rules, truth_of
 from ringlight.training.trackers import QuietTracker
 from ringlight.types import History, Prediction, RunControl
@@ -70,7 +70,7 @@ def train_fold(plan: Plan, place: tuple[int, int], folder: Path, control: RunCon
 
 
 def _training(plan: Plan, history: History) -> dict[str, Any]:
-    best = history.best(f"val/{plan.monitor}", monitor_mode(plan.monitor)) if plan.monitor else None
+    best = kept_row(history, plan.config, plan.monitor)
     return {"epochs": len(history.rows), "best_epoch": None if best is None else int(best["epoch"])}
 
 

@@ -128,7 +128,8 @@ class DeepLearner:
         monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
         heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))
-        keeper = Keeper(folder, monitor, None if monitor is None else monitor_mode(monitor, metrics=metrics))
+        chosen_by = None if config.training.restore == "last" else monitor
+        keeper = Keeper(folder, chosen_by, None if chosen_by is None else monitor_mode(chosen_by, metrics=metrics))
         loader = self.feeder.train_loader(train, self._sampler(train))
         task = self._task(config, criterion, monitor, len(loader), train, metrics)
         judged = None if monitor is None or val is None else self.feeder.val_loader(val)

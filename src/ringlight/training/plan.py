@@ -96,7 +96,17 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
     augmentation = tree.get("augmentation")
     if isinstance(augmentation, Mapping):
         lines += augmentation_problems(augmentation)
-    return lines
+    return lines + _member_problems(tree.get("model"))
+
+
+def _member_problems(model: object) -> list[str]:
+    """Check the members of an ensemble, one line a mistake; none of any other model."""
+    from ringlight.models import MODELS, is_ensemble
+    from ringlight.models.ensemble_members import parse_members
+
+    if not isinstance(model, Mapping) or "members" not in model or model.get("name") not in MODELS.parts:
+        return []
+    return parse_members(model["members"])[1] if is_ensemble(MODELS.parts[model["name"]]) else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,12 +201,17 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
 
             built = build_window_parts(config, inspection, dataset, train, device, cache, prepared.make_module)
     _fitted_later(built)
-    return Plan(
+    plan = Plan(
         config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,
         module=built.module, weights=built.weights, criterion=built.criterion, augmenter=built.augmenter,
         sampler=built.sampler, seen=built.seen, device=device, notes=(*notes, *built.notes), cache=cache,
         choice=built.choice,
     )  # fmt: skip
+    if hasattr(built.module, "is_ensemble"):
+        from ringlight.training.ensemble_plan import check_runs
+
+        check_runs(plan)  # what it notes is told when it is fitted
+    return plan
 
 
 def _fitted_later(built: Built) -> None:

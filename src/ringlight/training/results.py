@@ -42,7 +42,7 @@ def results(
     `timings` are in seconds, `happened` the notes of the training itself.
     """
     config, monitor = plan.config, plan.monitor
-    best = history.best(f"val/{monitor}", monitor_mode(monitor)) if monitor else None
+    best = kept_row(history, config, monitor)
     return {
         "schema_version": RESULTS_VERSION,
         "run": run,
@@ -62,6 +62,15 @@ def results(
         "environment": where.to_dict(),
         "notes": [*plan.notes, *happened, *verdict.rules.notes],
     }
+
+
+def kept_row(history: History, config: Config, monitor: str | None) -> dict[str, float] | None:
+    """Return the row of the epoch whose weights count, None where no validation part says which is best."""
+    if monitor is None:
+        return None
+    if config.training.restore == "last":
+        return history.rows[-1] if history.rows else None
+    return history.best(f"val/{monitor}", monitor_mode(monitor))
 
 
 def imbalance_card(plan: Plan) -> dict[str, Any]:

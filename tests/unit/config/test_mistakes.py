@@ -48,7 +48,7 @@ def lines(overrides, recipe="severstal", **options):
             "training.cbam: expected a key of training, got unknown key `training.cbam`; choose from: "
             "accumulate_steps, compile, confusion_every_n_epochs, device, early_stopping_min_delta, "
             "early_stopping_monitor, early_stopping_patience, ema_decay, frozen_views, gradient_clip_norm, "
-            "memory_format, metrics, ... (19 in all)",
+            "memory_format, metrics, ... (20 in all)",
         ),
         (
             "experiment.batch_size=4",
