@@ -9,19 +9,16 @@ Shapes: B windows, C channels, T samples, D features of a vector (then T is 1 an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ringlight.errors import BundleError, ModelError
 from ringlight.models.estimator import ClassWeight, EstimatorModel
-from ringlight.models.window_features import VERSION, window_features
+from ringlight.models.scikit_adapters import ScikitOnFeatures, ScikitOnVectors
 from ringlight.optional import require
 from ringlight.types import Task
 
@@ -113,127 +110,6 @@ class KerasNetwork(nn.Module):
         return as_scores(found, self.outputs, self.task)
 
 
-class ScikitModel(EstimatorModel):
-    """An estimator of scikit-learn; base of the two that differ in what it is fitted to.
-
-    Its scores are log probabilities where it has `predict_proba`, else its decision values.
-
-    Args:
-        num_classes: K.
-        in_chans: C.
-        task: how scores become probabilities.
-        seed: of the estimator, where it has a `random_state` that is None.
-        class_weight: how much a record counts, by its class.
-        estimator: it; cloned, never fitted itself. None for a fitted one that is loaded.
-
-    Raises:
-        ModelError: no estimator of classes, or one whose predictions have no scores.
-    """
-
-    def __init__(
-        self, num_classes: int, in_chans: int, *, task: Task = "multiclass", seed: int = 0,
-        class_weight: ClassWeight = None, estimator: Any = None,
-    ) -> None:  # fmt: skip
-        super().__init__(num_classes, in_chans, task=task, seed=seed, class_weight=class_weight)
-        if estimator is not None:
-            check_estimator(estimator)
-        self.template = estimator
-
-    def new_estimator(self) -> Any:
-        """Return a clone that was not fitted, its random numbers from the seed."""
-        from sklearn.base import clone
-
-        made = clone(self.template)
-        if "random_state" in made.get_params(deep=False) and made.get_params(deep=False)["random_state"] is None:
-            made.set_params(random_state=self.seed)
-        return made
-
-    def fit_estimator(
-        self, matrix: npt.NDArray[Any], labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None
-    ) -> Any:
-        """Return an estimator fitted to features (N, D), classes (N,) and weights (N,).
-
-        Raises:
-            ModelError: weights for an estimator that knows none.
-        """
-        from sklearn.utils.validation import has_fit_parameter
-
-        made = self.new_estimator()
-        if weights is None:
-            return made.fit(matrix, labels)
-        if not has_fit_parameter(made, "sample_weight"):
-            raise ModelError(
-                "an estimator whose fit takes sample_weight, as classes have weights", got=type(made).__name__,
-                where="class_weights", fix="leave the weights out, or choose another estimator",
-            )  # fmt: skip
-        return made.fit(matrix, labels, sample_weight=weights)
-
-    def fit_features(
-        self, features: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
-    ) -> None:
-        """Fit a clone of the estimator to features (N, D); the arguments are those of the base.
-
-        Raises:
-            ModelError: also one that can be written by pickle alone.
-        """
-        try:
-            super().fit_features(features, targets, sample_weight)
-        except ModelError as error:
-            if not error.where.endswith("as fitted"):
-                raise
-            raise ModelError(
-                "an estimator that can be saved without pickle", got=f"{type(self.template).__name__} with {error.got}",
-                where="model", fix="choose another; nearest neighbours can with algorithm='brute'",
-            ) from error  # fmt: skip
-
-    def scores_of(self, estimator: Any, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return log probabilities (N, classes), or decision values; of a label its log odds (N,)."""
-        if not hasattr(estimator, "predict_proba"):
-            return np.asarray(estimator.decision_function(features))
-        logs = np.log(np.clip(estimator.predict_proba(features), 1e-7, None))
-        return np.asarray(logs if self.task == "multiclass" else logs[:, 1] - logs[:, 0])
-
-
-class ScikitOnFeatures(ScikitModel):
-    """An estimator on the features of windows, all groups, each with mean 0 and deviation 1 on the training windows."""
-
-    is_scaled: ClassVar[bool] = True
-
-    @property
-    def description(self) -> str:
-        """What the features depend on beside the windows."""
-        return json.dumps(["window features", VERSION, self.in_chans, "all", "none"])
-
-    def describe(self, windows_bct: Tensor) -> Tensor:
-        """Return the window features, float32 (B, D); frequencies are in cycles a sample.
-
-        Raises:
-            ModelError: another number of channels.
-            DataError: windows that are too short or not finite.
-        """
-        self._check_windows(windows_bct)
-        windows = windows_bct.detach().to("cpu", torch.float32).numpy().transpose(0, 2, 1)
-        return torch.from_numpy(window_features(windows)[0])
-
-
-class ScikitOnVectors(ScikitModel):
-    """An estimator on vectors as they are."""
-
-    @property
-    def description(self) -> str:
-        """What the features depend on beside the vectors."""
-        return json.dumps(["vectors", self.in_chans])
-
-    def describe(self, windows_bct: Tensor) -> Tensor:
-        """Return the vectors (B, D) of windows of one sample.
-
-        Raises:
-            ModelError: another number of channels.
-        """
-        self._check_windows(windows_bct)
-        return windows_bct.detach().to("cpu", torch.float32).flatten(1)
-
-
 def as_scores(outputs_bk: Tensor, kind: Outputs, task: Task) -> Tensor:
     """Return raw scores (B, K): of probabilities their logarithm, of several labels their log odds."""
     if kind == "scores":
@@ -246,26 +122,6 @@ def as_scores(outputs_bk: Tensor, kind: Outputs, task: Task) -> Tensor:
 def is_keras(model: object) -> bool:
     """Return whether a model is Keras', without importing it."""
     return any(kind.__module__.split(".")[0] == "keras" for kind in type(model).__mro__)
-
-
-def check_estimator(estimator: Any) -> None:
-    """Refuse what is no classifier of scikit-learn's kind, or gives classes alone.
-
-    Raises:
-        ModelError: it is none.
-    """
-    name = type(estimator).__name__
-    if isinstance(estimator, type) or not all(hasattr(estimator, need) for need in ("fit", "predict", "get_params")):
-        got = f"the class {estimator.__name__}" if isinstance(estimator, type) else name
-        raise ModelError(
-            "a torch.nn.Module, or an estimator of scikit-learn", got=got, where="model",
-            fix="pass an object such as RandomForestClassifier()",
-        )  # fmt: skip
-    if not hasattr(estimator, "predict_proba") and not hasattr(estimator, "decision_function"):
-        raise ModelError(
-            "an estimator with predict_proba or decision_function", got=f"{name}, which has neither", where="model",
-            fix=f"pass CalibratedClassifierCV({name}(...)), or another estimator",
-        )  # fmt: skip
 
 
 def adapt(

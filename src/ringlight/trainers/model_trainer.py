@@ -22,7 +22,8 @@ from ringlight.errors import DataError, RunError
 from ringlight.files import unwritable
 from ringlight.inference.bundle import INDEX
 from ringlight.inference.predictor import Predictor
-from ringlight.models.adapters import CUSTOM, PROBED, Adapted, adapt, check_estimator, tried
+from ringlight.models.adapters import CUSTOM, PROBED, Adapted, adapt, tried
+from ringlight.models.scikit_adapters import check_estimator
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.array_runs import train_arrays
 from ringlight.services.evaluations import Evaluation, evaluate_records

@@ -8,8 +8,9 @@ from typing import Any
 from ringlight.config.load import vary
 from ringlight.config.schema import Config
 from ringlight.config.seed_layout import KERAS_METRICS, SeedSettings, read_seed_layout
-from ringlight.errors import ConfigError
-from ringlight.evaluation.metrics import METRIC_NAMES
+from ringlight.errors import ConfigError, did_you_mean
+from ringlight.evaluation.custom_metrics import METRICS
+from ringlight.evaluation.metric_names import METRIC_NAMES
 from ringlight.optim import from_keras_names
 from ringlight.services.array_runs import ARRAYS
 from ringlight.trainers.losses import LossFunction, with_class_weights
@@ -103,4 +104,11 @@ def _further(names: Sequence[Any]) -> list[str]:
                 "names of metrics", got=type(name).__name__, where="training.metrics", fix="write ['accuracy']"
             )
     found = dict.fromkeys(metric_name(name) for name in names)
-    return [name for name in found if name not in METRIC_NAMES and name != "loss"]
+    asked = [name for name in found if name not in METRIC_NAMES and name != "loss"]
+    for name in asked:
+        if name not in METRICS:
+            raise ConfigError(
+                "a metric of the catalogue", got=f"`{name}`", where="training.metrics",
+                fix=did_you_mean(name, [*METRIC_NAMES, *METRICS]),
+            )  # fmt: skip
+    return asked

@@ -7,20 +7,24 @@ Estimators are given windows (N, T, C) as their features, standardised in each f
 # ruff: noqa: N803 - X is what scikit-learn, and the whole field, calls the records
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from ringlight.data.folds_methods import cross_validation_folds
 from ringlight.errors import ConfigError, DataError
+from ringlight.models.adapters import PROBED, adapt
 from ringlight.services.crossval_any import KEYS, Folding, cross_validate_any
 from ringlight.services.crossval_data import data_of
+from ringlight.trainers.arrays import windows_of
 from ringlight.trainers.builders import model_of
+from ringlight.training.arrays import labels_of
 from ringlight.training.fold_results import CrossValidation
 from ringlight.training.tune_estimators import search
 from ringlight.training.tune_trials import Method
@@ -108,14 +112,35 @@ def evaluate_with_cross_validation(
         (given, X) if isinstance(given, nn.Module) or not hasattr(given, "fit") else behind_features(given, X)
     )
     if isinstance(given, nn.Module):
-        start = deepcopy(given)
-
-        def made() -> nn.Module:
-            return deepcopy(start)
-
+        made = _copies(given, X, y, seed)
     folding = Folding(method=cv_method, n_splits=n_splits, repeats=repeats, seed=seed)
     data = data_of(values, y, groups=groups, time=time)
     return cross_validate_any(made, data, folding, scoring=scoring, overrides=overrides, workspace=workspace)
+
+
+def _copies(network: nn.Module, X: Any, y: npt.ArrayLike, seed: int) -> Callable[[], nn.Module]:
+    """Return what gives a copy of a network as it is now, its soft-max taken back, once it was tried on records.
+
+    Raises:
+        ModelError: it does not take such records, or gives no score for each class.
+        DataError: labels that are none.
+    """
+    windows = windows_of(X)[:PROBED]
+    if windows.ndim != 3:
+        raise DataError(
+            "windows (N, T, C) or vectors (N, D)", got=f"shape {np.shape(X)}", where="X", fix="stack the windows"
+        )
+    _, classes, task = labels_of(y, len(X), None)
+    start = deepcopy(network)
+    probe = torch.from_numpy(np.ascontiguousarray(windows.transpose(0, 2, 1), np.float32))
+
+    def copy() -> nn.Module:
+        return adapt(
+            deepcopy(start), probe, num_classes=len(classes), vectors=np.ndim(X) == 2, task=task, seed=seed
+        ).module
+
+    copy()  # refused before a run begins
+    return copy
 
 
 class _Tuner:
