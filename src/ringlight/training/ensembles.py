@@ -27,7 +27,6 @@ import torch
 
 from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import InterruptedRunError, RunError
-from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.files import whole_file
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.tta import Tta
@@ -35,8 +34,8 @@ from ringlight.models.ensemble import EnsembleModel
 from ringlight.models.ensemble_members import MemberSpec
 from ringlight.models.estimator import EstimatorModel
 from ringlight.runtime import LOGGER, quiet_libraries, seed_everything
+from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.callbacks import preparing
-from ringlight.training.drawing import last_criterion
 from ringlight.training.ensemble_plan import (
     check_runs,
     fill_member,
@@ -47,14 +46,12 @@ from ringlight.training.ensemble_plan import (
 )
 from ringlight.training.ensemble_weights import fit_stacking, fit_temperatures, fit_votes, log_loss
 from ringlight.training.frozen_features import FeatureTable
-from ringlight.training.learner import DeepLearner
-from ringlight.training.linear_fit import targets_tensor
-from ringlight.training.rules import truth_of
 from ringlight.training.trackers import QuietTracker
 from ringlight.training.window_table import window_table
 from ringlight.types import Dataset, History, Prediction, RunControl, Signal, Split, Tracker
 
 if TYPE_CHECKING:
+    from ringlight.training.learner import DeepLearner
     from ringlight.training.plan import Plan
     from ringlight.training.rules import Rules
 
@@ -91,7 +88,7 @@ class _Steps(RunControl):
             )  # fmt: skip
 
 
-class EnsembleLearner(DeepLearner):
+class EnsembleLearner(AtOnceLearner):
     """Fits an :class:`~ringlight.models.ensemble.EnsembleModel`: its members, then its weights.
 
     The scores of finished folds are kept in the learner's folder until all is done, and a fold or member that was
@@ -134,7 +131,7 @@ class EnsembleLearner(DeepLearner):
         elif val is not None:
             self._weigh(self._member_scores(val), val, "the validation part")
         shutil.rmtree(self._folder, ignore_errors=True)  # all of it lies in the module now
-        return self._told(plan, train, val, tracker)
+        return self.tell(train, val, tracker)
 
     def _needed(self) -> tuple[Plan, EnsembleModel]:
         if self._plan is None or not isinstance(self.module, EnsembleModel) or not isinstance(self.spec, WindowSpec):
@@ -234,26 +231,6 @@ class EnsembleLearner(DeepLearner):
         ensemble.weights.copy_(torch.from_numpy(weights))
         scaled = [f" (temperature {one:.2g})" if ensemble.scaled else "" for one in heat]
         return [f"{weight:.3f}{one}" for weight, one in zip(weights, scaled, strict=True)]
-
-    def _told(self, plan: Plan, train: Dataset, val: Dataset | None, tracker: Tracker) -> History:
-        row: dict[str, float] = {"epoch": 0, "train/loss": self._loss(self.predict(train), plan)}
-        validation = None
-        if val is not None and len(val):
-            validation = self.predict(val)
-            metrics = classification_metrics(truth_of(validation), validation.probabilities, val.classes, val.task)
-            named = {"loss": self._loss(validation, plan), **flatten(metrics)}
-            row |= {f"val/{name}": value for name, value in named.items()}
-        history = History([row])
-        tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, 0)
-        self.on_epoch(history, validation)
-        return history
-
-    def _loss(self, prediction: Prediction, plan: Plan) -> float:
-        """Return the configured loss of an ensemble's scores."""
-        criterion = last_criterion(plan.config, prediction.task, plan.seen).eval()
-        targets = targets_tensor(truth_of(prediction), prediction.task)
-        with torch.inference_mode():
-            return float(criterion(torch.as_tensor(prediction.logits), targets))
 
     def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
         """Return raw scores; members whose features of these records are known need no further pass."""

@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ringlight.data.window_spec import WindowSpec
 from ringlight.data.window_store import WindowReader
 from ringlight.errors import RunError
-from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.inference.tta import Tta
 from ringlight.models.estimator import EstimatorModel
-from ringlight.runtime import LOGGER, seed_everything
+from ringlight.runtime import seed_everything
+from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.callbacks import preparing
-from ringlight.training.drawing import last_criterion, sampler_of, shown
+from ringlight.training.drawing import sampler_of, shown
 from ringlight.training.frozen_features import FeatureTable
-from ringlight.training.learner import DeepLearner
-from ringlight.training.linear_fit import targets_tensor
-from ringlight.training.rules import truth_of
 from ringlight.training.window_table import window_table
 from ringlight.types import Dataset, History, Prediction, RunControl, Tracker
 
@@ -34,7 +30,7 @@ PREPARED = 1024
 """Training windows, drawn by the seed, that a description is prepared with where it needs some (ROCKET's biases)."""
 
 
-class EstimatorLearner(DeepLearner):
+class EstimatorLearner(AtOnceLearner):
     """Fits an :class:`~ringlight.models.estimator.EstimatorModel` to the features of the training windows.
 
     The features of the plan's whole data set are computed once and kept, so that its parts, folds and repeated runs
@@ -70,17 +66,7 @@ class EstimatorLearner(DeepLearner):
         weights = shown(sampler_of(config, train, self.augmenter), train, config)
         model.fit_features(self._table.of(train), train.targets(), weights)
         self.finish(train)
-        row: dict[str, float] = {"epoch": 0, **self._scores("train", train, plan)}
-        validation = None
-        if val is not None and len(val):
-            row |= self._scores("val", val, plan)
-            validation = self.predict(val)
-        history = History([row])
-        tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, 0)
-        self.on_epoch(history, validation)
-        told = [f"{name} {row[name]:.4f}" for name in ("train/loss", "val/loss", "val/macro_f1") if name in row]
-        LOGGER.info("fitted  %s", "  ".join(told))
-        return history
+        return self.tell(train, val, tracker)
 
     def _needed(self) -> tuple[Plan, EstimatorModel, WindowSpec]:
         self._needs()
@@ -90,19 +76,6 @@ class EstimatorLearner(DeepLearner):
                 where="EstimatorLearner.fit", fix="build it with EstimatorLearner.from_plan",
             )  # fmt: skip
         return self._plan, self.module, self.spec
-
-    def _scores(self, part: str, data: Dataset, plan: Plan) -> dict[str, float]:
-        """Return the configured loss on the scores, of a part that was not learned from with its metrics."""
-        prediction = self.predict(data)
-        criterion = last_criterion(plan.config, data.task, plan.seen)
-        targets = targets_tensor(truth_of(prediction), data.task)
-        with torch.inference_mode():
-            loss = float(criterion.eval()(torch.as_tensor(prediction.logits), targets))
-        if part == "train":
-            return {"train/loss": loss}
-        metrics = classification_metrics(truth_of(prediction), prediction.probabilities, data.classes, data.task)
-        scores = {"loss": loss, **flatten(metrics), **self.further(prediction)}
-        return {f"{part}/{name}": value for name, value in scores.items()}
 
     def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
         """Return raw scores; of records whose features are known, by the estimator alone."""

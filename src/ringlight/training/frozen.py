@@ -19,9 +19,9 @@ from ringlight.data.augment import Augmenter
 from ringlight.data.folds import Fold, make_folds
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import ConfigError, SplitError
-from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.inference.tta import Tta
 from ringlight.runtime import LOGGER, DeviceChoice, seed_everything
+from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.callbacks import preparing
 from ringlight.training.drawing import Seen, last_criterion, record_weights, sampler_of
 from ringlight.training.features import Embedder, Features
@@ -34,9 +34,7 @@ from ringlight.training.frozen_features import (
 )
 from ringlight.training.head_problem import Fitted, Problem
 from ringlight.training.heads import HEADS
-from ringlight.training.learner import DeepLearner
 from ringlight.training.linear_fit import targets_tensor
-from ringlight.training.rules import truth_of
 from ringlight.types import Dataset, History, Prediction, RunControl, Tracker
 
 if TYPE_CHECKING:
@@ -174,7 +172,7 @@ def retrain_classifier(frozen: Frozen, train: Dataset) -> str:
     return "crt: the classifier was fitted again with balanced classes"
 
 
-class FrozenLearner(DeepLearner):
+class FrozenLearner(AtOnceLearner):
     """Fits a head to frozen features, behind the engine's `Learner` protocol."""
 
     frozen: Frozen
@@ -209,31 +207,7 @@ class FrozenLearner(DeepLearner):
         if fitted.module is not None:
             self.head_spec = dict(fitted.spec)
         self.finish(train)
-        row: dict[str, float] = {"epoch": 0, **self._scores("train", train)}
-        validation = None
-        if val is not None and len(val):
-            row |= self._scores("val", val)
-            validation = self.predict(val)
-        history = History([row])
-        tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, 0)
-        self.on_epoch(history, validation)
-        shown = "  ".join(
-            f"{name} {row[name]:.4f}" for name in ("train/loss", "val/loss", "val/macro_f1") if name in row
-        )
-        LOGGER.info("fitted  %s", shown)
-        return history
-
-    def _scores(self, part: str, data: Dataset) -> dict[str, float]:
-        prediction = self.predict(data)
-        criterion = last_criterion(self.frozen.config, data.task, self.frozen.seen)
-        targets = targets_tensor(truth_of(prediction), data.task)
-        with torch.inference_mode():
-            loss = float(criterion.eval()(torch.as_tensor(prediction.logits), targets))
-        if part == "train":
-            return {"train/loss": loss}
-        metrics = classification_metrics(truth_of(prediction), prediction.probabilities, data.classes, data.task)
-        scores = {"loss": loss, **flatten(metrics), **self.further(prediction)}
-        return {f"{part}/{name}": value for name, value in scores.items()}
+        return self.tell(train, val, tracker)
 
     def predict_views(self, data: Dataset, tta: Tta) -> Prediction:
         """Return raw scores; of records whose features are known, by the head alone."""

@@ -171,15 +171,24 @@ class DeepLearner:
         self.notes.append(note)
         LOGGER.info(note)
 
-    def _frozen(self) -> Frozen:
-        from ringlight.training.frozen import Frozen
+    @property
+    def plan(self) -> Plan:
+        """The plan the learner was made from.
 
+        Raises:
+            RunError: it was made of single parts.
+        """
         if self._plan is None:
             raise RunError(
                 "a learner made from a plan", got="one of single parts", where="training.mode",
                 fix="build it with DeepLearner.from_plan",
             )  # fmt: skip
-        return Frozen.of_plan(self._plan)
+        return self._plan
+
+    def _frozen(self) -> Frozen:
+        from ringlight.training.frozen import Frozen
+
+        return Frozen.of_plan(self.plan)
 
     def _images_at_once(self, config: Config, shape: tuple[int, ...]) -> int | None:
         """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
