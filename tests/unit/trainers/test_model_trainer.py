@@ -203,7 +203,7 @@ def test_a_network_of_the_catalogue_loads_by_its_name(windows, config, tmp_path)
         ),
         (lambda X, y: (X, y, X, y[:3]), DataError, "y_val: expected 48 labels"),
         (lambda X, y: (X, y, X, y + 1), DataError, "y_val: expected labels the model was trained on"),
-        (lambda X, y: (X[:1].repeat(2, 0), np.arange(2) + y[0]), SplitError, "X without X_val: .*; pass X_val and y_val"),
+        (lambda X, y: (X[:1].repeat(2, 0), np.arange(2) + y[0]), SplitError, "X without X_val: .*; pass X_val and"),
     ],
 )  # fmt: skip
 def test_arrays_that_cannot_be_trained_on_are_refused_in_one_line(windows, config, tmp_path, arrays, kind, line):

@@ -25,6 +25,13 @@ def test_every_model_is_a_run_of_its_name(trained):
     assert trained.trainers["svm"].run.results["hyper_parameters"]["training.num_epochs"] == 3
 
 
+def test_the_features_of_vectors_are_not_taken_for_sensors_that_stand_still(trained):
+    """A vector is a window of one sample: every one of its channels was reported as dead."""
+    notes = trained.trainers["rf"].run.results["notes"]
+    assert notes
+    assert not [note for note in notes if "a channel that moves" in note]
+
+
 def test_models_are_compared_on_validation_and_then_on_what_they_were_judged_on(trained, vectors):
     X, y = vectors
     before = trained.compare_models("val_accuracy")
