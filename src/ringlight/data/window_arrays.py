@@ -68,19 +68,23 @@ class WindowArrays:
             raise DataError("windows of shape (N, T, C)", got=got, where=f"{where}: `{key}`", fix=fix)
         return cls(npz, key, header)
 
-    def column_name(self, key: str | None, usual: Sequence[str]) -> str | None:
+    def column_name(self, key: str | None, usual: Sequence[str], *, strict: bool = False) -> str | None:
         """Return the array of one value a window that is asked for, else the usual one that has as many values.
 
-        The arrays of `X_v2` are `y_v2` and so on, before the plain ones.
+        The arrays of `X_v2` are `y_v2` and so on, before the plain ones. Where `strict`, an array by the name that
+        belongs to these windows counts with any number of values, for :meth:`column` to refuse: groups that are left
+        aside without a word would let a split tear them apart.
         """
         if key is not None:
             return key
         suffix = self.key[1:] if self.key[0] in "Xx" else ""
-        names = [*([name + suffix for name in usual] if suffix else []), *usual]
-        return next((name for name in names if name in self.npz and self._fits(name)), None)
+        own = [name + suffix for name in usual]
+        names = [*own, *(usual if suffix else ())]
+        return next((name for name in names if name in self.npz and self._fits(name, strict and name in own)), None)
 
-    def _fits(self, name: str) -> bool:
-        return self.npz.headers[name].shape[:1] == self.header.shape[:1] or name[0] == "y"
+    def _fits(self, name: str, strict: bool) -> bool:
+        shape = self.npz.headers[name].shape
+        return shape[:1] == self.header.shape[:1] or name[0] == "y" or (strict and len(shape) > 0)
 
     def column(self, key: str, setting: str) -> Array:
         """Return the values of each window, (N,) or (N, K); `KEY.COLUMN` takes one column by number or name.
@@ -159,6 +163,8 @@ class WindowArrays:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise DataError("every channel once", got=f"`{twice}` twice", where=where, fix="rename one")
+        if not all(name.strip() for name in names):
+            raise DataError("a name for every channel", got="an empty one", where=where, fix="name it")
         return tuple(names)
 
     def scale(self) -> tuple[float, ...]:
@@ -193,7 +199,8 @@ class WindowArrays:
         size = max(1, BLOCK_VALUES // (max(samples, length) * channels))
         factors = np.array(self.scale(), np.float32)
         for block in self.npz.blocks(self.key, size, scratch):
-            values: Array = block.astype(np.int16 if self.keeps_int16() else np.float32)
+            with np.errstate(over="ignore"):  # a number beyond float32 is infinite then: the check tells of it
+                values: Array = block.astype(np.int16 if self.keeps_int16() else np.float32)
             if len(factors) and not self.keeps_int16():
                 values = np.asarray(values * factors, np.float32)
             yield fit_windows(values, length)

@@ -43,6 +43,10 @@ def read_window_labels(values: Array, *, classes: Sequence[str] | None, task: Ta
     Raises:
         DataError: labels of another kind, outside the classes, or more than one where `task` is multi-class.
     """
+    twice = None if classes is None else next((name for name in classes if list(classes).count(name) > 1), None)
+    if twice is not None:
+        fix = "rename one, or name them with data.class_names"
+        raise DataError("class names, each once", got=f"`{twice}` twice", where=where, fix=fix)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

@@ -195,7 +195,7 @@ class WindowsSource:
         """Return groups, times and parts, where there are any."""
         where = arrays.npz.path.name
         found: dict[str, Any] = {}
-        group = arrays.column_name(self.group_key, usual.GROUPS)
+        group = arrays.column_name(self.group_key, usual.GROUPS, strict=True)
         if group is not None:
             found["groups"] = read_names(_single(arrays, group, "data.group_key"), f"{where}: `{group}`")
             notes.append(f"groups: {group}")
@@ -232,7 +232,7 @@ class WindowsSource:
             "files": dict(zip(found.found, _digests(found), strict=True)),
             "labels": file_sha256(table) if with_table else labels, "groups": groups, "length": length, "hop": hop,
             "fit": self.fit_length, "rate": found.sampling_rate, "channels": found.channels,
-            "read": [recording.channels for recording in list(found.found.values())[:1]],
+            "read": [[*recording.channels, recording.time_column] for recording in list(found.found.values())[:1]],
         }  # fmt: skip
         folder, facts = prepared(
             self.cache,

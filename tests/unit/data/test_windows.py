@@ -181,6 +181,8 @@ def test_it_is_converted_once(load, tmp_path):
         ({"channels": np.array(["a"])}, {}, r"`channels`: expected 2 names, one a channel, got 1"),
         ({}, {"channels": ["a"] * 8}, r"data\.channels: .*time comes before channels"),
         ({"channels": np.array(["a", "a"])}, {}, "expected every channel once, got `a` twice"),
+        ({"channels": np.array(["", "a"])}, {}, "`channels`: expected a name for every channel, got an empty one; name"),
+        ({"class_names": np.array(["a", "a"])}, {}, "`y`: expected class names, each once, got `a` twice; rename one"),
         ({}, {"x_key": "Xs"}, r"expected the array `Xs` \(data\.x_key\), got arrays X, y,.*did you mean `X`"),
         ({}, {"label_key": "ys"}, r"expected the array `ys` \(data\.label_key\)"),
         ({}, {"group_key": "grup"}, r"expected the array `grup` \(data\.group_key\).*did you mean `group`"),
@@ -192,6 +194,23 @@ def test_what_cannot_be_used_is_refused_in_one_line(load, arrays, settings, mess
     with pytest.raises(DataError, match=message) as caught:
         load(arrays, **settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["group", "subject"])
+def test_groups_of_another_length_are_refused(load, name):
+    """`group` with a value too few was left aside without a word, and windows of one recording came on both sides."""
+    arrays = {"group": None, name: np.repeat([7, 8, 9], 4)[:-1]}
+    with pytest.raises(DataError, match=f"`{name}`: expected 12 values, one for each window of `X`, got 11; set data"):
+        load(arrays)
+    assert load({"group": None, name: np.str_("machine 4")}).groups is None  # said of the file, not of a window
+
+
+def test_a_number_beyond_single_precision_is_told_by_the_check_alone(load):
+    """numpy's own "overflow encountered in cast" came before the message."""
+    windows = np.zeros((12, 8, 2))
+    windows[3, 0, 1] = 1e300
+    dataset = load({"X": windows})  # a warning is an error here
+    assert np.isinf(values(dataset)[3, 0, 1])
 
 
 def test_a_pickle_is_never_opened(load):
