@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ringlight.config.schema import Config
 from ringlight.data.folds_methods import Division, Keys, cross_validation_folds
-from ringlight.errors import DataError, ModelError, SplitError, UserError
+from ringlight.errors import ConfigError, DataError, ModelError, SplitError, UserError
 from ringlight.evaluation.scoring import scoring_of
+from ringlight.models.adapters import tried
 from ringlight.runtime import seed_everything
 from ringlight.services import crossval
 from ringlight.services.crossval_data import Arrays
@@ -60,8 +62,12 @@ class Folding:
         """Divide records that no configuration describes.
 
         Raises:
+            ConfigError: a number of folds, of repeats or a seed that is no whole number.
             SplitError: they cannot be divided as asked, or a fold leaks.
         """
+        for name, number in (("n_splits", self.n_splits), ("repeats", self.repeats), ("seed", self.seed)):
+            if number is not None and not (isinstance(number, int | np.integer) and 0 <= number < 2**32):
+                raise ConfigError("a whole number, 0 or more", got=repr(number), where=name, fix="correct the value")
         return cross_validation_folds(
             data, method=self.method or "auto", n_splits=5 if self.n_splits is None else self.n_splits,
             repeats=1 if self.repeats is None else self.repeats,
@@ -131,16 +137,30 @@ def _estimated(estimator: Any, data: Dataset | Arrays | None, folding: Folding, 
             fix="pass arrays with one row a record",
         )  # fmt: skip
     records = data.records()
+    _needs_time(data, folding)
+    if folding.val_share:
+        raise ConfigError(
+            "0 for an estimator, which stops, calibrates and decides by itself", got=f"{folding.val_share:g}",
+            where="val_share", fix="leave it out: it is fitted to all training records of a fold",
+        )  # fmt: skip
+    if len(records.classes) < 2:
+        raise DataError(
+            "two classes or more", got=f"only `{records.classes[0]}`", where="y", fix="add examples of another class"
+        )
+    asked = scoring_of(scoring, records.classes, records.task)
+    given = np.asarray(data.y)
+    # Whole numbers with a sign: some estimators turn the zeros of a binary matrix into -1.
+    y = given if given.ndim == 1 else np.asarray(records.targets(), np.int64)
+    scorer = estimator_scorer(estimator, data.X, y, records)
+    return cross_validate_with(scorer, folding.divide(records, val_share=0.0), asked, confidence=CONFIDENCE)
+
+
+def _needs_time(data: Arrays, folding: Folding) -> None:
     if folding.method == "time_series" and data.time is None:
         raise SplitError(
             "a time for every row", got="none: the order of rows is not taken for one", where="cv_method=time_series",
             fix="pass time=",
         )  # fmt: skip
-    asked = scoring_of(scoring, records.classes, records.task)
-    given = np.asarray(data.y)
-    y = given if given.ndim == 1 else np.asarray(records.targets())
-    scorer = estimator_scorer(estimator, data.X, y, records)
-    return cross_validate_with(scorer, folding.divide(records, val_share=0.0), asked, confidence=CONFIDENCE)
 
 
 def _configured(
@@ -161,6 +181,7 @@ def _configured(
     make = None if factory is None else _seeded(factory, data, config.experiment.seed)
     source = None
     if isinstance(data, Arrays):
+        _needs_time(data, folding)
         source = data.windows
     elif data is not None:
         records = data
@@ -170,6 +191,9 @@ def _configured(
 
     def known(records: Dataset) -> None:
         scoring_of(scoring, records.classes, records.task)
+        if make is not None and records.signals is not None:
+            shape = (2, len(records.signals.channels), records.signals.length)
+            tried(make(), torch.zeros(shape), len(records.classes))
 
     found = crossval.cross_validate_config(
         config, dataset=source, make_module=make, check=known, workspace=workspace, control=control

@@ -60,6 +60,8 @@ class Arrays:
         Raises:
             DataError: X, y, groups or time of different lengths, or labels that are none.
         """
+        if not self.X.shape:
+            raise DataError("rows of records", got="a single value", where="X", fix="pass one row a record")
         number = int(self.X.shape[0])
         labels, classes, task = labels_of(self.y, number, None)
         columns: dict[str, Sequence[Any] | None] = {"groups": None, "time": None}
@@ -109,4 +111,20 @@ def data_of(
         return X
     if y is None:
         raise DataError("y with one label a row of X", got="none", where="cross_validate", fix="pass y")
+    if hasattr(X, "tocsr"):
+        X = X.tocsr()  # noqa: N806 - of sparse matrices only some have rows that can be taken
+    _check_groups(groups)
     return Arrays(X=X if hasattr(X, "shape") else np.asarray(X), y=y, groups=groups, time=time)
+
+
+def _check_groups(groups: npt.ArrayLike | None) -> None:
+    """Refuse rows without a group: taken for a name, `None` would make one group of them all."""
+    column = np.asarray(groups)
+    if groups is None or column.ndim != 1:  # another rank is refused with the lengths
+        return
+    missing = [row for row, one in enumerate(column.tolist()) if one is None or one != one]
+    if missing:
+        raise DataError(
+            "a group for every row", got=f"none for {len(missing)} (first: row {missing[0]})", where="groups",
+            fix="give rows that stand alone a group of their own, or leave them out",
+        )  # fmt: skip

@@ -28,6 +28,9 @@ BLOCK = 256
 class OnVectors(nn.Module):
     """A model of vectors (B, D) behind the interface of windows: (B, D, 1) -> (B, K)."""
 
+    vectors = True
+    """Says what the model inside is shown, for messages."""
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
@@ -181,6 +184,12 @@ def labels_of(
         if labels.min() < 0:
             raise DataError("classes from 0", got=str(labels.min()), where="y", fix="number the classes from 0")
         return [(int(one),) for one in labels], tuple(str(one) for one in classes), "multiclass"
+    missing = [row for row, one in enumerate(labels.tolist()) if one is None or one != one]
+    if missing:
+        raise DataError(
+            "a class for every row", got=f"none for {len(missing)} (first: row {missing[0]})", where="y",
+            fix="label these rows, or leave them out",
+        )  # fmt: skip
     found = np.unique(labels) if labels.dtype.kind in "iuUS" else np.unique(labels.astype(str))
     names = tuple(str(one) for one in (found if classes is None else classes))
     order = {key: place for place, key in enumerate(names)}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.data.folds_methods import Division
-from ringlight.errors import ModelError
+from ringlight.errors import ModelError, did_you_mean
 from ringlight.evaluation.metrics import METRIC_NAMES, classification_metrics, flatten
 from ringlight.evaluation.scoring import FROM_PROBABILITIES, FROM_SCORES, Scoring
 from ringlight.training.fold_results import OUT_OF_FOLD, SINGLE, CrossValidation, summaries_of
@@ -54,7 +54,7 @@ def cross_validate_with(scorer: Scorer, division: Division, scoring: Scoring, *,
         confidence: of the intervals.
 
     Raises:
-        ModelError: the model does not give what the headline needs.
+        ModelError: the model cannot be trained, or does not give what the headline needs.
     """
     data = division.dataset
     cards: list[dict[str, Any]] = []
@@ -178,6 +178,8 @@ def _default(probabilities: FloatArray, data: Dataset) -> npt.NDArray[np.bool_]:
 def estimator_scorer(estimator: Any, X: Any, y: npt.NDArray[Any], data: Dataset) -> Scorer:  # noqa: N803
     """Return what fits a clone of a scikit-learn estimator on a fold.
 
+    It raises a `ModelError` where the estimator refuses its data, or predicts what is no class.
+
     Args:
         estimator: it; never fitted itself.
         X: its input, anything with rows: an array, a sparse matrix, a data frame.
@@ -189,17 +191,40 @@ def estimator_scorer(estimator: Any, X: Any, y: npt.NDArray[Any], data: Dataset)
     codes = {} if y.ndim == 2 else {value: int(code) for value, code in zip(y.tolist(), data.targets(), strict=True)}
 
     def score(split: Split) -> Judged:
-        fitted = clone(estimator).fit(rows_of(X, split.train), y[split.train])
         tested = rows_of(X, split.test)
-        said = np.asarray(fitted.predict(tested))
+        try:
+            fitted = clone(estimator).fit(rows_of(X, split.train), y[split.train])
+            said = np.asarray(fitted.predict(tested))
+        except (ValueError, TypeError, ArithmeticError) as error:  # what scikit-learn refuses data by
+            raise ModelError(
+                f"an estimator that takes this X and y, {_shown(X)} and {_shown(y)}",
+                got=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+                where=type(estimator).__name__, fix="mend the data, or choose another estimator",
+            ) from error  # fmt: skip
         if y.ndim == 2:
             decisions = said.astype(bool)
         else:
-            decisions = np.eye(len(data.classes), dtype=bool)[[codes[value] for value in said.tolist()]]
+            decisions = np.eye(len(data.classes), dtype=bool)[_coded(estimator, said, codes)]
         probabilities, left_out = _probabilities(fitted, tested, decisions, codes)
         return Judged(probabilities, decisions, left_out)
 
     return score
+
+
+def _shown(values: Any) -> str:
+    return f"shape {tuple(values.shape)}"
+
+
+def _coded(estimator: Any, said: npt.NDArray[Any], codes: dict[Any, int]) -> list[int]:
+    """Return the class numbers of predictions."""
+    strange = next((value for value in said.ravel().tolist() if value not in codes), None)
+    if strange is not None or said.ndim != 1:
+        raise ModelError(
+            "predictions that are classes of y", got=f"shape {said.shape}" if strange is None else f"`{strange}`",
+            where=type(estimator).__name__,
+            fix=f"pass a classifier; the classes: {did_you_mean(str(strange), [str(value) for value in codes])}",
+        )  # fmt: skip
+    return [codes[value] for value in said.tolist()]
 
 
 def rows_of(X: Any, rows: npt.NDArray[np.int64]) -> Any:  # noqa: N803

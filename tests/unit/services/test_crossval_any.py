@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -245,3 +246,69 @@ def test_a_network_is_trained_by_the_engine(kind: str, tmp_path: Path) -> None:
     assert found["mean"] > 0.8
     assert found.folder is not None
     assert (found.folder / "report.html").is_file()
+
+
+class Regressor(Bare):
+    """Predicts what is no class."""
+
+    def predict(self, rows: Any) -> Any:
+        return super().predict(rows) + 0.25
+
+
+MORE_REFUSED = [
+    (call(y=np.zeros(150, int)), "y: expected two classes or more, got only `0`"),
+    (call(y=[None, *Y[1:].tolist()]), "y: expected a class for every row, got none for 1 (first: row 0)"),
+    (call(X=3.0), "X: expected rows of records, got a single value"),
+    (call(n_splits=2.5), "n_splits: expected a whole number, 0 or more, got 2.5"),
+    (call(n_splits="5"), "n_splits: expected a whole number, 0 or more, got '5'"),
+    (call(seed=-1), "seed: expected a whole number, 0 or more, got -1"),
+    (call(groups=[None] * 75 + [1] * 75), "groups: expected a group for every row, got none for 75 (first: row 0)"),
+    (
+        call(groups=np.where(Y > 1, np.nan, Y)),
+        "groups: expected a group for every row, got none for 50 (first: row 100)",
+    ),
+    (call(val_share=0.2), "val_share: expected 0 for an estimator, which stops, calibrates and decides by itself, got"),
+    (call(model=Regressor()), "Regressor: expected predictions that are classes of y, got `"),
+    (
+        call(X=np.where(X > 7, np.nan, X)),
+        "GaussianNB: expected an estimator that takes this X and y, shape (150, 4) and shape (150,), got ValueError: "
+        "Input X contains NaN.",
+    ),
+    (
+        call(model=lambda: nn.Linear(7, 3)),
+        "model: expected a model that takes vectors (2, 4), got RuntimeError: mat1 and mat2 shapes cannot be",
+    ),
+    (call(model=lambda: nn.Linear(4, 5)), "model: expected a score for each of 3 classes: (2, 3), got (2, 5)"),
+    (
+        call(model=lambda: nn.Linear(4, 3), cv_method="time_series"),
+        "cv_method=time_series: expected a time for every row, got none: the order of rows is not taken for one; pass",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MORE_REFUSED)
+def test_what_used_to_end_in_a_traceback_or_another_split_is_one_line(
+    arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Errors of NumPy and scikit-learn came through as they were, `None` became the name of a class or of one group.
+
+    `val_share` took records away from an estimator that has no use for them, which lowered its score in silence; a
+    network of the wrong width was found out in the middle of a run, whose folder stayed behind.
+    """
+    with pytest.raises(UserError) as caught:
+        rl.cross_validate(**arguments, workspace=tmp_path)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_every_kind_of_sparse_matrix_has_rows() -> None:
+    """A matrix of coordinates has none that can be taken: it ended in a TypeError."""
+    found = rl.cross_validate(KNeighborsClassifier(), csr_matrix(X).tocoo(), Y)
+    assert found.scores == rl.cross_validate(KNeighborsClassifier(), csr_matrix(X), Y).scores
+
+
+def test_several_labels_are_whole_numbers_with_a_sign() -> None:
+    """A ridge classifier writes -1 for 0, which the records' unsigned bytes cannot hold: it ended in OverflowError."""
+    labels = np.stack([Y == 0, Y > 0, X[:, 0] > 5.8], axis=1).astype(int)
+    assert rl.cross_validate(RidgeClassifier(), X, labels)["mean"] > 0.8
