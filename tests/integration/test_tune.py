@@ -143,6 +143,13 @@ def test_a_study_may_grow_and_nothing_else(tune_small: Tune) -> None:
         tune_small("training.num_epochs=2")
 
 
+def test_a_study_that_is_asked_for_fewer_trials_than_it_has_tells_those_it_has(tune_small: Tune) -> None:
+    """It told the best one "in trial 3 of 2", and the report's trials were "3 of 2"."""
+    tune_small("tune.n_trials=2")
+    again = tune_small("tune.n_trials=1")
+    assert (again.study["num_trials"], again.study["status"]) == (2, "completed")
+
+
 def test_trials_that_fail_are_told_and_do_not_end_the_study(tune_small: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
     plan_on, calls = tune_objective.plan_on, []
 

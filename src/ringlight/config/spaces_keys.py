@@ -26,6 +26,12 @@ NOT_SEARCHED = {
 }
 """Sections that no study searches, and why."""
 
+RECORDS = ("source", "root", "task")
+"""Keys of `data` that say which records there are."""
+
+DRAWN = "synthetic"
+"""How the names of sources begin whose own keys say what the records are."""
+
 
 def shipped_space(name: str) -> dict[str, Any]:
     """Return a shipped space by its name.
@@ -60,7 +66,7 @@ def configuration_space(
         [0.0001, 0.1]
     """
     space = read_space(_canonical(given), where=WHERE)
-    lines = [line for axis in space for line in _key_faults(axis)]
+    lines = [line for axis in space for line in (*_key_faults(axis), *_record_faults(config, axis))]
     if lines:
         raise Problems(lines)
     tree = config.model_dump(mode="json")
@@ -102,6 +108,15 @@ def _key_faults(axis: Axis) -> list[str]:
                 f"write {section}.KEY, or a list of {', '.join(group_names(section)) or 'values'}"
             )
     return lines
+
+
+def _record_faults(config: Config, axis: Axis) -> list[str]:
+    """Refuse keys that would judge each trial on other records: of a source that draws them, all of its own."""
+    section, _, leaf = axis.key.partition(".")
+    drawn = config.data.params() if config.data.source.startswith(DRAWN) else {}
+    if section != "data" or (leaf and leaf not in RECORDS and leaf.partition(".")[0] not in drawn):
+        return []
+    return [f"{WHERE}.{axis.key}: expected a key of a training, got one of the records; {NOT_SEARCHED['split']}"]
 
 
 def _may_hold(section: str, leaf: str) -> bool:

@@ -256,7 +256,8 @@ class Keeper:
         }  # fmt: skip
         values = study_values(
             bench.config, self.study.space, rows, name=self.folder.name, status=status,
-            num_trials=self.study.num_places, importances=importances or {}, about=about,
+            # A study that was asked for fewer trials than it has keeps those it has.
+            num_trials=max(self.study.num_places, len(rows)), importances=importances or {}, about=about,
         )  # fmt: skip
         write_json(self.folder / "study.json", values)
         write_csv(self.folder / "trials.csv", trial_table(rows, self.study.space))
@@ -300,7 +301,7 @@ def _announce(keeper: Keeper) -> None:
         bench.num_held_back, extra={"study": True},
     )  # fmt: skip
     points = len(study.grid or ())
-    if points > study.num_places:
+    if points > max(study.num_places, done):
         LOGGER.info("%d of the grid's %d points are tried, as tune.n_trials says", study.num_places, points,
                     extra={"study": True})  # fmt: skip
     for note in bench.notes:

@@ -166,6 +166,11 @@ class RecipeObjective:
                 )  # fmt: skip
             dataset = again.inspection.dataset.take([known[name] for name in self.bench.dataset.ids])
             groups = self.bench.dataset.table.column("group").to_pylist()
+            if not dataset.table.column("labels").equals(self.bench.dataset.table.column("labels")):
+                raise ConfigError(
+                    "values that keep the labels", got="records with other ones", where="tune.space.data",
+                    fix="leave out the key that decides which records there are",
+                )  # fmt: skip
             dataset = dataset.with_column("group", groups)
             inspection = replace(again.inspection, dataset=dataset)
             self._prepared[key] = (replace(again, inspection=inspection), dataset)

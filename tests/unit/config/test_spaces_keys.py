@@ -116,3 +116,17 @@ def test_a_shipped_space_is_a_group_of_tune() -> None:
 def test_an_unknown_shipped_space_is_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"tune.space: expected a shipped space, got `cnn2d`; did you mean `cnn1d`"):
         shipped_space("cnn2d")
+
+
+def test_what_the_records_are_is_not_searched() -> None:
+    """A study of `data.root` read its records once, told the same score for every root, and wrote one into `best.yaml`.
+
+    The keys of the synthetic sources kept the names of the records and changed what these show: the easiest data won.
+    """
+    told = "expected a key of a training, got one of the records; what is compared has to be judged on the same records"
+    for key in ("data.root", "data.source", "data.num_images", "data.seed"):
+        assert refused({key: ["a", "b"]}) == f"tune.space.{key}: {told}"
+    assert refused({"data": ["folder", "synthetic"]}) == f"tune.space.data: {told}"
+    assert configuration_space(DEMO, {"data.image_size": [32, 64]}, check_parts=part_problems)[0]
+    windows = compose("windows")
+    assert configuration_space(windows, {"data.normalize": ["channel", "window"]}, check_parts=part_problems)[0]
