@@ -164,8 +164,8 @@ def test_images_of_many_sizes_ask_for_an_image_size(
 
 
 def test_an_unknown_monitor_is_refused(refused: Refused, tile_folder: Path) -> None:
-    (line,) = refused("train", "folder", f"data.root={tile_folder}", *FAST, "training.monitor=macro_f2")
-    assert "training.monitor: expected a validation metric, got `macro_f2`; did you mean `macro_f1`?" in line
+    (line,) = refused("train", "folder", f"data.root={tile_folder}", *FAST, "training.monitor=macrof1")
+    assert "training.monitor: expected a validation metric, got `macrof1`; did you mean `macro_f1`?" in line
 
 
 def test_trained_weights_that_are_not_there_are_listed(refused: Refused, tile_folder: Path) -> None:
