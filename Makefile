@@ -2,12 +2,13 @@
 #
 # The virtual environment is .venv; it is made when it is missing and refreshed only when pyproject.toml or
 # constraints.txt changed. Another interpreter: make PYTHON=python3.12 ...
-# On a shared machine OMP_NUM_THREADS=1 make test keeps to one core.
+# The tests share two cores, whole files at a time: make WORKERS=4 test on a larger machine, WORKERS=0 in one process.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check check-format check-style check-types check-rows check-licences bench docs clean
@@ -30,10 +31,10 @@ demo: $(READY) ## Make strips, train a small model on them and judge it: offline
 	@$(BIN)/ringlight demo
 
 test: $(READY) ## Run the quick tests
-	@$(BIN)/python -m pytest -m 'not slow and not gpu'
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not gpu'
 
 test-slow: $(READY) ## Run the tests that train for more than a few seconds
-	@$(BIN)/python -m pytest -m 'slow and not gpu'
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow and not gpu'
 
 check: check-format check-style check-types check-rows check-licences ## Check format, style, types, import rows and licences
 
