@@ -90,11 +90,12 @@ class _Bar:
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         fold = f"fold {int(progress['fold']) + 1}/{int(progress['num_folds'])}, " if "fold" in progress else ""
+        unit = "windows" if progress.get("windows") else "images"
         self._progress.update(
             self._bar,
             completed=int(progress["done"]),
             total=int(progress["total"]),
-            rate=f"{progress['images_per_second']:.1f} images/s",
+            rate=f"{progress['images_per_second']:.1f} {unit}/s",
             epoch=f"{fold}epoch {int(progress['epoch']) + 1}/{int(progress['num_epochs'])}",
         )
         return "go"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import os
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ringlight.errors import RinglightError
+from ringlight.errors import MissingExtraError, RinglightError
 from ringlight.files import unwritable
 from ringlight.runtime import choose_device, cpu_count, package_versions, workspace_folder
 from ringlight.services.allocators import allocator_advice
@@ -49,6 +50,7 @@ def examine(workspace: Path | str | None = None) -> list[Checkup]:
         "allocator": allocator_advice,
         **{f"GPU of {gib} GiB": partial(_batches, gib) for gib in GPU_SIZES_GIB},
         "models": _models,
+        "models of windows": _models_of_windows,
         "losses": _losses,
         "augmentation": _augmentation,
         "stratified split": _split,
@@ -127,6 +129,31 @@ def _models() -> str:
     return f"{', '.join(FAMILIES)} build and run forward"
 
 
+def _models_of_windows() -> str:
+    import torch
+
+    from ringlight.models import MODELS, build_sequence_model, is_ensemble, is_estimator, takes_of
+
+    windows = torch.randn(8, 3, 64, generator=torch.Generator().manual_seed(0))
+    works, lacks = [], []
+    for name, part in MODELS.parts.items():
+        if takes_of(part) != "windows" or is_ensemble(part):
+            continue
+        try:
+            module = build_sequence_model(name, num_classes=2, in_chans=3, length=64).module.eval()
+        except MissingExtraError as error:
+            lacks.append(f"{name} does not ({error.fix})")
+            continue
+        works.append(name)
+        if is_estimator(part):
+            continue  # fitted, not run: the libraries that fit it were imported
+        with torch.inference_mode():
+            scores = module(windows)
+        if scores.shape != (8, 2) or not bool(torch.isfinite(scores).all()):
+            raise _FaultError("finite scores (8, 2)", got=str(tuple(scores.shape)), where=name, fix="reinstall torch")
+    return "; ".join([f"{', '.join(works)} build and run", *lacks])
+
+
 def _losses() -> str:
     import torch
 
@@ -136,7 +163,9 @@ def _losses() -> str:
     for name in LOSSES:
         # The first task that a loss has a meaning for; one that names none is taken for multi-label.
         task = getattr(LOSSES.factory(name), "tasks", ("multilabel",))[0]
-        loss = LOSSES.build(name, num_classes=4, task=task, class_counts=[735, 154, 95, 16])
+        takes = inspect.signature(LOSSES.factory(name)).parameters
+        good = {"classes": "abcd", "good_class": "a"} if "good_class" in takes else {}
+        loss = LOSSES.build(name, num_classes=4, task=task, class_counts=[735, 154, 95, 16], **good)
         targets = torch.tensor([0, 3]) if task == "multiclass" else torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
         value = float(loss(torch.tensor([[2.0, -1, 0, 1], [0, 0, 3, -9]]), targets))
         if not math.isfinite(value):

@@ -76,10 +76,11 @@ def dry_run(
 def _lines(made: Plan, workspace: Path) -> list[str]:
     config = made.config
     parameters = sum(parameter.numel() for parameter in made.module.parameters())
+    size = "" if hasattr(made.module, "fit_features") else f", {parameters / 1e6:.2f} M parameters"
     return [
         f"data: {made.dataset.name}, {len(made.dataset)} records, fingerprint {made.fingerprint[:12]}",
         f"split: {_split(made.split)}",
-        f"model: {config.model.name}, {parameters / 1e6:.2f} M parameters; {made.weights.note}",
+        f"model: {config.model.name}{size}; {made.weights.note}",
         f"device: {made.device.device} ({made.device.reason}), precision {config.training.precision}",
         f"would {_work(made)}",
         f"would write a folder in {workspace / 'runs'}",
@@ -91,10 +92,13 @@ def _work(made: Plan) -> str:
     config = made.config
     if config.training.mode == "frozen":
         return f"fit the head {config.head.name} to frozen features of {len(made.split.train)} images"
+    what = "images" if made.dataset.signals is None else "windows"
+    if hasattr(made.module, "fit_features"):
+        return f"fit {config.model.name} to the features of {len(made.split.train)} {what}, without epochs"
     steps = -(-len(made.sampler) // int(config.data.batch_size))
     first = f"fit the head {config.head.name}, then " if config.training.mode == "head_then_finetune" else ""
     return (
-        f"{first}train up to {config.training.num_epochs} epochs of {steps} step(s) of {config.data.batch_size} images"
+        f"{first}train up to {config.training.num_epochs} epochs of {steps} step(s) of {config.data.batch_size} {what}"
     )
 
 

@@ -144,7 +144,7 @@ class Heartbeat(Callback):
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002 - Lightning passes it
         outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
+        batch: Any,
         batch_idx: int,
     ) -> None:
         """Report; stop when asked.
@@ -163,6 +163,7 @@ class Heartbeat(Callback):
                 "done": self._epoch * steps + batch_idx + 1,
                 "total": self._num_epochs * steps,
                 "images_per_second": (batch_idx + 1) * self._batch_size / elapsed if elapsed > 0 else 0.0,
+                "windows": float(_of_windows(batch)),
             }
         )
         if signalled != "go":
@@ -204,8 +205,14 @@ class Heartbeat(Callback):
             self._previous = None
 
 
-def preparing(control: RunControl, every: float = 0.0) -> Callable[[int, int], None]:
-    """Return what asks the control while images are prepared before the first step: told (done, total).
+def _of_windows(batch: Any) -> bool:
+    """Whether a batch holds windows (B, C, T) instead of images (B, C, H, W)."""
+    given = batch.get("input") if isinstance(batch, Mapping) else None
+    return getattr(given, "ndim", 0) == 3
+
+
+def preparing(control: RunControl, every: float = 0.0, *, windows: bool = False) -> Callable[[int, int], None]:
+    """Return what asks the control while images or windows are prepared before the first step: told (done, total).
 
     The control is asked at most once in `every` seconds. InterruptedRunError is raised when it says "cancel" or
     "pause".
@@ -227,12 +234,13 @@ def preparing(control: RunControl, every: float = 0.0) -> Callable[[int, int], N
                 "done": done,
                 "total": total,
                 "images_per_second": done / elapsed if elapsed > 0 else 0.0,
+                "windows": float(windows),
             }
         )
         if signalled != "go":
             raise InterruptedRunError(
                 "a run to its end",
-                got=f"`{signalled}` after {done} of {total} images",
+                got=f"`{signalled}` after {done} of {total} {'windows' if windows else 'images'}",
                 where="training",
                 fix="go on with ringlight train --resume RUN",
             )

@@ -192,7 +192,7 @@ class EnsembleLearner(AtOnceLearner):
         """Look up the features of the members that take windows as they are: they were computed for the training."""
         if not isinstance(self.spec, WindowSpec):
             return
-        told = preparing(control)
+        told = preparing(control, windows=True)
         self._tables = {
             place: window_table(member.model, plan.dataset, self.spec, cache=plan.cache, progress=told)
             for place, member in enumerate(ensemble.parts)

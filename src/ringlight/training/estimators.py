@@ -62,7 +62,8 @@ class EstimatorLearner(AtOnceLearner):
         if model.needs_windows:
             rows = np.random.default_rng(config.experiment.seed).permutation(len(train))[:PREPARED]
             model.prepare(spec.apply(WindowReader.of(train).read(np.sort(rows))))
-        self._table = window_table(model, plan.dataset, spec, cache=plan.cache, progress=preparing(control))
+        told = preparing(control, windows=True)
+        self._table = window_table(model, plan.dataset, spec, cache=plan.cache, progress=told)
         weights = shown(sampler_of(config, train, self.augmenter), train, config)
         model.fit_features(self._table.of(train), train.targets(), weights)
         self.finish(train)

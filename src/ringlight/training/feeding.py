@@ -95,11 +95,12 @@ class Feeder:
 
     def train_loader(self, train: Dataset, sampler: EpochSampler | None) -> Any:
         """Return the loader of the training records; without a sampler they are shuffled."""
-        # Batch normalisation cannot learn from a single image: each epoch leaves another one out instead.
+        # Batch normalisation cannot learn from a single record: each epoch leaves another one out instead.
         total = len(train) if sampler is None else len(sampler)
         alone = self.batch_size > 1 and total % self.batch_size == 1 and total > 1
         if alone:
-            LOGGER.info("every epoch leaves one image out, each another: alone in the last batch it teaches nothing")
+            one = "image" if isinstance(self.spec, InputSpec) else "window"
+            LOGGER.info("every epoch leaves one %s out, each another: alone in the last batch it teaches nothing", one)
         if self.keeps_on_device:
             self.release()
             self._resident = self._resident_loader(train, sampler, drop_last=alone)

@@ -240,6 +240,11 @@ def _trainable(inspection: Inspection, config: Config) -> None:
             where=dataset.name,
             fix="add a path column (data.path_column) or use it with `ringlight data stats|split` only",
         )
+    if not dataset.classes:
+        raise DataError(
+            "labels to learn", got="none", where=dataset.name,
+            fix="name the array that holds them (data.label_key), or use it with ringlight data and predict only",
+        )  # fmt: skip
     wished = config.model.num_classes
     if wished is not None and wished != len(dataset.classes):
         raise ConfigError(

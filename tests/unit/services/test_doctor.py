@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ringlight.services.doctor import Checkup, examine
 
 CHECKS = (
     "imports", "device", "memory", "allocator", *(f"GPU of {gib} GiB" for gib in (4, 8, 12, 16, 24, 48, 80, 141)),
-    "models", "losses", "augmentation", "stratified split", "catalogues", "recipes", "disk space", "write access",
+    "models", "models of windows", "losses", "augmentation", "stratified split", "catalogues", "recipes", "disk space", "write access",
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> list[Checkup]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the checks that take seconds."""
-    for name in ("_imports", "_models", "_losses", "_augmentation", "_split", "_catalogues", "_recipes", "_device"):
+    for name in ("_imports", "_models", "_models_of_windows", "_losses", "_augmentation", "_split", "_catalogues", "_recipes", "_device"):
         monkeypatch.setattr(doctor, name, lambda: "well")
 
 
@@ -39,6 +40,7 @@ def test_every_check_is_well_here_and_one_line(healthy: list[Checkup]) -> None:
     told = {check.name: check.detail for check in healthy}
     assert "torch " in told["imports"]
     assert "convnext_tiny_cbam" in told["models"]
+    assert "cnn1d, lstm, gru, inception_time, resnet1d, tcn, random_forest" in told["models of windows"]
     assert all(name in told["losses"] for name in LOSSES)
     assert "resnet18 at 224 px 256 / 512" in told["GPU of 12 GiB"]
 
@@ -107,3 +109,17 @@ def test_the_command_prints_a_line_a_check_and_ends_with_1_on_a_fault(
     assert main(["doctor", "--workspace", str(tmp_path), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [check["name"] for check in report if not check["ok"]] == ["disk space"]
+
+
+def test_it_knows_the_models_of_windows_and_names_the_extra_that_one_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looked at models of images only; without sktime a run of MiniRocket was the first to say so."""
+    monkeypatch.setitem(sys.modules, "sktime.transformations.rocket", None)
+    told = doctor._models_of_windows()
+    assert told.startswith("cnn1d, lstm, gru, ")
+    assert "; minirocket does not (install it with: pip install 'ringlight[signals]'); multirocket does not " in told
+
+
+def test_losses_are_tried_without_a_word_on_the_side(caplog: pytest.LogCaptureFixture) -> None:
+    """The cost of leaks asked, before the first line of the report, which class of the trial was good."""
+    doctor._losses()
+    assert caplog.messages == []
