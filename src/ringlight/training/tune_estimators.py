@@ -16,6 +16,7 @@ import numpy as np
 from ringlight.config.schema import Config
 from ringlight.config.spaces import Space, read_space
 from ringlight.errors import ConfigError, DataError, Problems, SplitError, TrainingError, did_you_mean
+from ringlight.training.fold_estimators import rows_of
 from ringlight.training.tune_trials import METHODS, FailedTrial, Method, Report, Scored, StudySettings
 
 WHERE = "space"
@@ -31,7 +32,7 @@ def search(
     Args:
         model: a scikit-learn estimator, or whatever has `get_params`, `set_params` and `fit`; it stays as it is. Or a
             recipe's name, or a configuration: then `space` has the keys of a configuration, and `scoring` is a metric.
-        X: records, first axis N.
+        X: records, first axis N: an array, a sparse matrix, a data frame.
         y: their labels, (N,) or (N, K).
         space: by parameter a list of choices, or `{"type": "float", "low": 0.1, "high": 10}` and the like.
         method: grid (every combination), random or bayesian.
@@ -72,6 +73,9 @@ def search(
         )  # fmt: skip
     if method not in METHODS:
         raise ConfigError("a method of search", got=f"`{method}`", where="method", fix=did_you_mean(method, METHODS))
+    for name, number, least in (("n_trials", n_trials, 1), ("seed", seed, 0)):
+        if not (isinstance(number, int | np.integer) and least <= number < 2**32):
+            raise ConfigError(f"a whole number, {least} or more", got=repr(number), where=name, fix="correct the value")
     axes = _space(model, space)
     X, y = _arrays(X, y)
     objective = _CrossValidated(model, X, y, folds=_folds(model, X, y, cv, groups), scorer=_scorer(model, scoring))
@@ -115,7 +119,7 @@ class _CrossValidated:
     def __call__(self, values: Mapping[str, Any], number: int, report: Report) -> Scored:  # noqa: ARG002 - Objective's
         try:
             scores = [
-                float(self._scorer(self.fitted(values, train), self._X[test], self._y[test]))
+                float(self._scorer(self.fitted(values, train), rows_of(self._X, test), self._y[test]))
                 for train, test in self._folds
             ]
         except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError, AttributeError) as error:
@@ -128,7 +132,7 @@ class _CrossValidated:
 
         # Values are cloned, too, as GridSearchCV does: an estimator among them is fitted anew for every fold.
         chosen = {key: clone(value, safe=False) for key, value in values.items()}
-        return clone(self._model).set_params(**chosen).fit(self._X[rows], self._y[rows])
+        return clone(self._model).set_params(**chosen).fit(rows_of(self._X, rows), self._y[rows])
 
 
 def _space(model: Any, space: Mapping[str, Any]) -> Space:
@@ -157,8 +161,10 @@ def _space(model: Any, space: Mapping[str, Any]) -> Space:
 
 
 def _arrays(X: Any, y: Any) -> tuple[Any, Any]:
-    X, y = np.asarray(X), np.asarray(y)
-    if X.ndim < 2 or y.ndim < 1 or len(X) != len(y):
+    if not hasattr(X, "iloc"):  # a data frame stays one: an estimator may ask for its columns by name
+        X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
+    y = np.asarray(y)
+    if len(X.shape) < 2 or y.ndim < 1 or X.shape[0] != len(y):
         raise DataError(
             "records X with 2 or more axes and a label for each in y",
             got=f"shapes {X.shape} and {y.shape}", where="search", fix="pass rows that belong together",
@@ -184,7 +190,7 @@ def _folds(model: Any, X: Any, y: Any, cv: Any, groups: Any) -> list[tuple[Any, 
     from sklearn.base import is_classifier
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 
-    if isinstance(cv, int) and not isinstance(cv, bool) and cv < 2:
+    if isinstance(cv, int) and cv < 2:
         raise SplitError("at least 2 folds", got=str(cv), where="cv", fix="use 5")
     single = is_classifier(model) and y.ndim == 1
     if isinstance(cv, int) and single:
@@ -207,6 +213,13 @@ def _folds(model: Any, X: Any, y: Any, cv: Any, groups: Any) -> list[tuple[Any, 
                     f"at most as many folds as groups ({known})", got=str(cv), where="cv", fix=f"cv={known}"
                 )
             cv = StratifiedGroupKFold(cv) if single else GroupKFold(cv)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return list(check_cv(cv, y, classifier=is_classifier(model)).split(X, y, groups))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            return list(check_cv(cv, y, classifier=is_classifier(model)).split(X, y, groups))
+    except (ValueError, TypeError) as error:  # what scikit-learn's splitters refuse by
+        raise SplitError(
+            "a number of folds, a scikit-learn splitter that can divide these records, or a list of (train, test) rows",
+            got=f"{cv!r:.60} ({str(error).partition('. ')[0].rstrip('.')})", where="cv",
+            fix="use cv=5; a splitter of groups needs groups=",
+        ) from error  # fmt: skip

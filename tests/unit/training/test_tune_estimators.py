@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -158,3 +161,73 @@ def test_a_recipe_is_searched_on_arrays_over_grouped_folds() -> None:
 def test_a_recipe_takes_a_number_of_folds_only() -> None:
     with pytest.raises(SplitError, match="cv: expected a number of folds, for a recipe, got StratifiedKFold; use cv=5"):
         search("windows", X, Y, space={"model.C": [1.0]}, cv=StratifiedKFold(3))
+
+
+def test_rows_may_be_sparse() -> None:
+    """A sparse matrix became an array without axes, and was refused as one of another length than its labels."""
+    dense = search(LogisticRegression(max_iter=500), X, Y, space={"C": [0.1, 1.0]}, method="grid", cv=3)
+    for rows in (csr_matrix(X), csr_matrix(X).tocoo()):
+        found = search(LogisticRegression(max_iter=500), rows, Y, space={"C": [0.1, 1.0]}, method="grid", cv=3)
+        assert found["best_params"] == dense["best_params"]
+        assert found["best_score"] == pytest.approx(dense["best_score"])
+
+
+class Columns:
+    """The rows and names of a data frame, with as much of its interface as is asked for."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+        self.shape = rows.shape
+
+    @property
+    def iloc(self) -> Any:
+        return _Rows(self)
+
+
+class _Rows:
+    def __init__(self, table: Columns) -> None:
+        self.table = table
+
+    def __getitem__(self, rows: Any) -> Columns:
+        return Columns(self.table.rows[rows])
+
+
+class ByName(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Takes tables only."""
+
+    def __init__(self, smoothing: float = 1e-9) -> None:
+        self.smoothing = smoothing
+
+    def fit(self, table: Columns, labels: Any) -> Any:
+        self.classes_ = np.unique(labels)
+        self.model_ = GaussianNB(var_smoothing=self.smoothing).fit(table.rows, labels)
+        return self
+
+    def predict(self, table: Columns) -> Any:
+        return self.model_.predict(table.rows)
+
+
+def test_a_data_frame_stays_one() -> None:
+    """It was made an array, so that a pipeline that picks columns by name failed in every trial."""
+    found = search(ByName(), Columns(X), Y, space={"smoothing": [1e-9, 1.0]}, method="grid", cv=3, scoring="accuracy")
+    assert found["best_score"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"cv": LeaveOneGroupOut()}, "cv: expected a number of folds, a scikit-learn splitter that can divide these"),
+        ({"cv": "5"}, "cv: expected a number of folds, a scikit-learn splitter that can divide these"),
+        ({"cv": 2.5}, "cv: expected a number of folds, a scikit-learn splitter that can divide these"),
+        ({"cv": True}, "cv: expected at least 2 folds, got True"),
+        ({"n_trials": 0}, "n_trials: expected a whole number, 1 or more, got 0"),
+        ({"n_trials": "3"}, "n_trials: expected a whole number, 1 or more, got '3'"),
+        ({"seed": "x"}, "seed: expected a whole number, 0 or more, got 'x'"),
+    ],
+)
+def test_a_call_that_used_to_end_in_a_traceback_is_one_line(changes: dict[str, Any], line: str) -> None:
+    """Scikit-learn's and NumPy's own errors came through; no trials at all were blamed on the time."""
+    with pytest.raises((SplitError, ConfigError)) as error:
+        search(SVC(), X, Y, space={"C": [1.0]}, **changes)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
