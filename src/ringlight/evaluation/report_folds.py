@@ -36,7 +36,7 @@ MANY = 60
 
 
 def fold_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
-    """Say the mean over the folds with its interval; nothing for a single run."""
+    """Say the mean over the folds with its interval, and when it tells little; nothing for a single run."""
     card = results.get("cross_validation")
     if not card or card["mean"] is None or card["std"] is None:
         return
@@ -45,6 +45,19 @@ def fold_sentences(results: Mapping[str, Any]) -> Iterator[Sentence]:
     name = spoken(str(card["metric"]))
     spread = f"; it varies by {card['std']:.2f} from fold to fold" if card["std"] else " in every one"
     yield Sentence(f"Over {counted(number, 'fold')} the mean {name} is {score}{spread}.")
+    lacking, whole = _lacking(card), card.get("out_of_fold")
+    if lacking and whole is not None and str(card["metric"]).startswith("macro_"):
+        yield Sentence(
+            f"In {counted(lacking, 'fold')} a class has no record to test on and counts 0, which lowers that mean: the "
+            f"{name} of all out-of-fold predictions together, {whole:.2f}, tells more.", "warn",
+        )  # fmt: skip
+
+
+def _lacking(card: Mapping[str, Any]) -> int:
+    """Return how many folds have no record of a class to test on that others have."""
+    counts = [fold["test"]["class_counts"] for fold in card["folds"]]
+    known = {name for one in counts for name, number in one.items() if number}
+    return sum(any(not one.get(name) for name in known) for one in counts)
 
 
 def folds_section(results: Mapping[str, Any]) -> Section | None:

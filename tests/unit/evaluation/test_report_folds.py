@@ -101,6 +101,21 @@ def test_the_verdict_tells_the_mean_and_names_the_part() -> None:
     assert "folds" in [section.key for section in report.sections]
 
 
+def test_a_mean_that_missing_classes_lower_is_told_with_the_score_of_all_predictions() -> None:
+    """Leave-one-group-out over recordings of one class each told "the mean macro-F1 is 0.21" beside one of 0.79."""
+    lone = {**card(), "out_of_fold": 0.79}
+    for fold, name in zip(lone["folds"], ("good", "<PASS>", "good", "<PASS>"), strict=True):
+        fold["test"] = {"num_records": 4, "num_groups": 1, "class_counts": {"good": 0, "<PASS>": 0, name: 4}}
+    _, sentence = fold_sentences({"cross_validation": lone})
+    assert sentence.tone == "warn"
+    assert sentence.text == (
+        "In 4 folds a class has no record to test on and counts 0, which lowers that mean: the macro-F1 of all "
+        "out-of-fold predictions together, 0.79, tells more."
+    )
+    assert len(list(fold_sentences({"cross_validation": {**lone, "metric": "accuracy"}}))) == 1
+    assert len(list(fold_sentences({"cross_validation": {**card(), "out_of_fold": 0.79}}))) == 1
+
+
 def test_equal_scores_have_no_interval_to_tell() -> None:
     same = {**card(), "mean": 1.0, "std": 0.0, "low": None, "high": None}
     (sentence,) = fold_sentences({"cross_validation": same})
