@@ -137,6 +137,7 @@ def _against(axes: Axes, study: Mapping[str, Any], key: str) -> None:
         places = [trial["values"][key] for trial in trials]
         if entry.get("log"):
             axes.set_xscale("log")
+            _few_ticks(axes, entry["low"], entry["high"])
         axes.tick_params(labelsize=8)
     axes.plot(places, scores, "o", color=BLUE, markersize=4, alpha=0.6)
     best = study["best"]
@@ -146,6 +147,18 @@ def _against(axes: Axes, study: Mapping[str, Any], key: str) -> None:
         axes.plot([place], [best["value"]], "o", color=ORANGE, markersize=6)
     axes.set_title(printable(key, 26), fontsize=10)
     axes.grid(alpha=0.3)
+
+
+def _few_ticks(axes: Axes, low: float, high: float) -> None:
+    """Show the whole range that was searched; the labels between powers of ten would run into each other."""
+    if low == high:
+        return
+    margin = (high / low) ** 0.05
+    axes.set_xlim(low / margin, high * margin)
+    axes.minorticks_off()
+    if high / low < 100:
+        places = [low, math.sqrt(low * high), high]
+        axes.set_xticks(places, [f"{place:.2g}" for place in places])
 
 
 def _by_importance(study: Mapping[str, Any]) -> list[str]:

@@ -67,7 +67,8 @@ def folds_section(results: Mapping[str, Any]) -> Section | None:
         return None
     text = "Every record was scored once a repeat, by a model that was not trained on it; a class that a fold has no "
     text += "record of counts 0 in its macro-F1."
-    caption = f"{spoken(str(card['metric'])).capitalize()} of each fold, their mean and its interval."
+    name = spoken(str(card["metric"]))
+    caption = f"{name[:1].upper()}{name[1:]} of each fold, their mean and its interval."
     blocks: tuple[Block, ...] = (
         Sentence(text), _means(card), Picture(FIGURE, caption, caption), _folds(card, results["dataset"]["classes"]),
     )  # fmt: skip

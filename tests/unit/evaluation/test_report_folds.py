@@ -90,6 +90,14 @@ def test_a_fold_that_leaks_is_red() -> None:
     assert section.tables()[1].rows[0][3] == Mark("leaks", "bad")
 
 
+def test_the_picture_is_named_as_the_score_is_written() -> None:
+    """It was "Macro-f1 of each fold", beside macro-F1 everywhere else."""
+    section = folds_section(results())
+    assert section is not None
+    (picture,) = [block for block in section.blocks if isinstance(block, Picture)]
+    assert picture.caption == "Macro-F1 of each fold, their mean and its interval."
+
+
 def test_the_verdict_tells_the_mean_and_names_the_part() -> None:
     full = {**FAKE["full_results"](), "judged_part": "out-of-fold"}
     full["cross_validation"] = {**card(), "folds": []}

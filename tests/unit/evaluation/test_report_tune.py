@@ -81,3 +81,19 @@ def test_an_unfinished_study_and_one_that_fails_often_say_so() -> None:
 def test_one_trial_is_drawn_without_a_course() -> None:
     one = trial(0, "complete", 0.5, lr=0.01)
     assert set(study_figures(study({**one, "steps": [[1, 0.5]]}))) == {"trials"}
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(1e-4, 1e-2, None), (2e-4, 8e-4, ["0.0002", "0.0004", "0.0008"])])
+def test_a_key_is_drawn_over_the_range_that_was_searched_with_labels_apart(
+    low: float, high: float, told: list[str] | None
+) -> None:
+    """Trials within one power of ten had a label for each of its tenths, written over each other."""
+    trials = [trial(0, "complete", 0.5, lr=2e-4), trial(1, "complete", 0.6, lr=7e-4)]
+    space = {"optimizer.lr": {"type": "float", "low": low, "high": high, "log": True}}
+    figure = study_figures(study(*trials, space=space))["keys"]
+    (axes,) = figure.axes
+    left, right = axes.get_xlim()
+    assert left < low < high < right
+    assert not axes.get_xticks(minor=True).size
+    if told:
+        assert [label.get_text() for label in axes.get_xticklabels()] == told
