@@ -95,7 +95,8 @@ class _Bar:
             self._bar,
             completed=int(progress["done"]),
             total=int(progress["total"]),
-            rate=f"{progress['images_per_second']:.1f} {unit}/s",
+            # Between two folds, and while an estimator is fitted, nothing is counted: no rate is not a rate of 0.
+            rate=f"{progress['images_per_second']:.1f} {unit}/s" if progress["images_per_second"] else "",
             epoch=f"{fold}epoch {int(progress['epoch']) + 1}/{int(progress['num_epochs'])}",
         )
         return "go"

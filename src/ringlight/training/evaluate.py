@@ -31,6 +31,11 @@ def conform(data: Dataset, classes: Sequence[str], task: Task, *, where: str) ->
     Raises:
         DataError: another task, or a label that the model never saw in training.
     """
+    if not data.classes:
+        raise DataError(
+            "labelled records", got="none with a label", where=where,
+            fix="name what holds the labels (of an .npz file: data.label_key), or score them with ringlight predict",
+        )  # fmt: skip
     if data.task != task:
         raise DataError(
             f"{task} records, as the model was trained on", got=data.task, where=where, fix=f"set data.task={task}"

@@ -13,6 +13,7 @@ import pytest
 from ringlight.cli.render import print_json, print_table, print_verdict, shown, training_progress
 from ringlight.runtime import LOGGER, configure_logging
 from ringlight.training.callbacks import preparing
+from ringlight.training.fold_control import FoldControl
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,23 @@ def test_a_bar_follows_the_images_that_are_prepared_too(open_terminal: Callable[
         assert control is not None
         preparing(control)(256, 1800)
     assert "256/1800" in terminal.getvalue()
+
+
+def test_the_bar_calls_windows_windows(open_terminal: Callable[[], io.StringIO]) -> None:
+    """A training on sensor data counted images."""
+    terminal = open_terminal()
+    with training_progress() as control:
+        assert control is not None
+        preparing(control, windows=True)(256, 1800)
+    assert " windows/s" in terminal.getvalue()
+    assert "images" not in terminal.getvalue()
+
+
+def test_no_rate_is_told_where_nothing_is_counted(open_terminal: Callable[[], io.StringIO]) -> None:
+    """Between two folds the bar of a cross-validation of windows told "0.0 images/s" for as long as a fit took."""
+    terminal = open_terminal()
+    with training_progress() as control:
+        assert control is not None
+        FoldControl(control, 20).before(19)
+    assert "fold 20/20" in terminal.getvalue()
+    assert "/s" not in terminal.getvalue()

@@ -181,7 +181,11 @@ def test_it_is_converted_once(load, tmp_path):
         ({"channels": np.array(["a"])}, {}, r"`channels`: expected 2 names, one a channel, got 1"),
         ({}, {"channels": ["a"] * 8}, r"data\.channels: .*time comes before channels"),
         ({"channels": np.array(["a", "a"])}, {}, "expected every channel once, got `a` twice"),
-        ({"channels": np.array(["", "a"])}, {}, "`channels`: expected a name for every channel, got an empty one; name"),
+        (
+            {"channels": np.array(["", "a"])},
+            {},
+            "`channels`: expected a name for every channel, got an empty one; name",
+        ),
         ({"class_names": np.array(["a", "a"])}, {}, "`y`: expected class names, each once, got `a` twice; rename one"),
         ({}, {"x_key": "Xs"}, r"expected the array `Xs` \(data\.x_key\), got arrays X, y,.*did you mean `X`"),
         ({}, {"label_key": "ys"}, r"expected the array `ys` \(data\.label_key\)"),

@@ -29,7 +29,17 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> list[Checkup]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the checks that take seconds."""
-    for name in ("_imports", "_models", "_models_of_windows", "_losses", "_augmentation", "_split", "_catalogues", "_recipes", "_device"):
+    for name in (
+        "_imports",
+        "_models",
+        "_models_of_windows",
+        "_losses",
+        "_augmentation",
+        "_split",
+        "_catalogues",
+        "_recipes",
+        "_device",
+    ):
         monkeypatch.setattr(doctor, name, lambda: "well")
 
 

@@ -334,3 +334,30 @@ def test_a_dry_run_tells_which_work_it_is(mode: str, line: str, tiny: list[str],
     """It spoke of epochs and steps where a head is fitted."""
     preview = dry_run("demo", [*tiny, "data.batch_size=4", f"training.mode={mode}"], workspace=tmp_path / "ws")
     assert line in preview.lines
+
+
+def rig(path: Path, **arrays: Any) -> Path:
+    """Sixty windows (16, 1) of three classes."""
+    usual = {"X": np.random.default_rng(0).normal(size=(60, 16, 1)).astype(np.float32), "y": np.arange(60) % 3}
+    np.savez(path, **{name: values for name, values in {**usual, **arrays}.items() if values is not None})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line"),
+    [
+        ("windows", "would train up to 12 epochs of 21 step(s) of 2 windows"),
+        ("windows_features", "would fit extra_trees to the features of 42 windows, without epochs"),
+    ],
+)
+def test_a_dry_run_of_windows_speaks_of_windows(recipe: str, line: str, tmp_path: Path) -> None:
+    """It counted images, and told of 50 epochs of trees; 64 windows a step left a small set with no steps to learn."""
+    preview = dry_run(recipe, [f"data.root={rig(tmp_path / 'rig.npz')}"], workspace=tmp_path / "ws")
+    assert line in preview.lines
+    assert not [line for line in preview.lines if "images" in line or "0.00 M" in line]
+
+
+def test_windows_without_labels_cannot_be_trained_on_and_it_says_why(tmp_path: Path) -> None:
+    """The message spoke of model.num_classes, which nobody had set."""
+    with pytest.raises(DataError, match=r"^rig: expected labels to learn, got none; name the array .*data\.label_key"):
+        dry_run("windows", [f"data.root={rig(tmp_path / 'rig.npz', y=None)}"], workspace=tmp_path / "ws")

@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from ringlight.errors import InterruptedRunError
 from ringlight.training.callbacks import EarlyStop, Heartbeat, Reporter, clock
@@ -121,6 +123,16 @@ def test_the_control_hears_how_far_the_run_is_after_every_step(
     ]
     assert counted == [(0, 1, 2, 1, 4), (0, 2, 2, 2, 4), (1, 1, 2, 3, 4), (1, 2, 2, 4, 4)]
     assert all(step["images_per_second"] > 0 for step in control.progress)
+    assert [step["windows"] for step in control.progress] == [0.0] * 4
+
+
+def test_a_batch_of_three_axes_is_of_windows() -> None:
+    trainer = SimpleNamespace(current_epoch=0, num_training_batches=1, received_sigterm=False)
+    control = Says()
+    heartbeat = Heartbeat(control, 1, 2)
+    heartbeat.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+    heartbeat.on_train_batch_end(trainer, None, None, {"input": torch.zeros(2, 3, 8)}, 0)  # type: ignore[arg-type]
+    assert control.progress[0]["windows"] == 1.0
 
 
 @pytest.mark.parametrize("answer", ["cancel", "pause"])

@@ -103,6 +103,14 @@ def test_records_of_another_task_are_refused(dataset_of: DatasetOf) -> None:
     )
 
 
+def test_records_without_labels_are_told_apart_from_another_task(dataset_of: DatasetOf) -> None:
+    """Windows without labels were "multilabel" to `ringlight evaluate`, to be mended by data.task=multiclass."""
+    data = dataset_of([0, 1])
+    unlabelled = Dataset(data.table, (), "multilabel", "rig", (), data.signals)
+    with pytest.raises(DataError, match=r"new: expected labelled records, got none with a label; .*data\.label_key"):
+        conform(unlabelled, CLASSES, "multiclass", where="new")
+
+
 def test_files_are_known_again_by_the_beginning_of_their_digest(dataset_of: DatasetOf) -> None:
     data = dataset_of([0] * 4, content=["aaaa1111", "bbbb2222", None, "cccc3333"])
     assert overlap(data, {"bbbb": "old name", "dddd": "other"}) == ["r1"]
