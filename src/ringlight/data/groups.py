@@ -199,8 +199,8 @@ def times_of(dataset: Dataset, *, where: str) -> FloatArray:
             "a time for every record",
             got=f"none for {first_of([ids[row] for row in np.flatnonzero(~np.isfinite(times))])}",
             where=f"{dataset.name}: {where}",
-            fix="set data.time_column (of an .npz file data.time_key) to a column that is filled in every row, or divide "
-            "by something else",
+            fix="set data.time_column (of an .npz file data.time_key) to a column that is filled in every row, or "
+            "divide by something else",
         )
     return times
 

@@ -242,3 +242,20 @@ def test_what_is_no_sound_and_an_unknown_time_column_are_told(tmp_path, folder):
 def test_a_pattern_without_a_group_is_refused(folder):
     with pytest.raises(ConfigError, match=r"data\.label_regex"):
         WindowsSource(folder, label_regex="abc")
+
+
+def test_another_column_of_time_is_not_answered_from_the_cache(tmp_path):
+    """With the channels named, a second `data.time_column` found the windows of the first, and their times."""
+    rows = [f"{place},{place},{100 + place}" for place in range(8)]
+    for name in ("leak", "tight"):
+        path = tmp_path / "rec" / name / "0.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(["flow,early,late", *rows]) + "\n", encoding="utf-8")
+    times = [
+        WindowsSource(tmp_path / "rec", cache=tmp_path / "c", channels=["flow"], window_length=4, time_column=column)
+        .load()
+        .table.column("time")
+        .to_pylist()
+        for column in ("early", "late")
+    ]
+    assert times == [[0.0, 4.0, 0.0, 4.0], [100.0, 104.0, 100.0, 104.0]]

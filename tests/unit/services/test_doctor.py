@@ -17,7 +17,8 @@ from ringlight.services.doctor import Checkup, examine
 
 CHECKS = (
     "imports", "device", "memory", "allocator", *(f"GPU of {gib} GiB" for gib in (4, 8, 12, 16, 24, 48, 80, 141)),
-    "models", "models of windows", "losses", "augmentation", "stratified split", "catalogues", "recipes", "disk space", "write access",
+    "models", "models of windows", "losses", "augmentation", "stratified split", "catalogues", "recipes", "disk space",
+    "write access",
 )  # fmt: skip
 
 
