@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tarfile
@@ -71,6 +72,16 @@ class RealData:
 def real_data(pytestconfig: pytest.Config) -> RealData:
     folder = Path(os.environ.get("RINGLIGHT_TEST_DATA") or PROJECT.parent / "shared" / "data")
     return RealData(folder, pytestconfig.cache.mkdir("real-data"))
+
+
+@pytest.fixture(autouse=True)
+def no_console_is_left() -> Iterator[None]:
+    """Take away what the command line logs to: the stream that a test captured is closed when the next one logs."""
+    yield
+    logger = logging.getLogger("ringlight")
+    for handler in [one for one in logger.handlers if getattr(one, "ringlight_console", False)]:
+        logger.removeHandler(handler)
+    logger.propagate = True
 
 
 MakeImage = Callable[..., Path]

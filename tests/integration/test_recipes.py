@@ -149,3 +149,15 @@ def test_the_documented_strip_training_runs_as_written_where_the_data_lies(
     assert seen["model"]["num_parameters"] == pytest.approx(28e6, rel=0.02)
     assert seen["split"]["strategy"] == "stratified_80_10_10"
     assert not (tmp_path / "workspace" / "runs").exists()
+
+
+def test_trees_take_several_labels_a_window_without_a_word_about_the_loss(tmp_path: Path) -> None:
+    """Nothing is trained by the loss of a recipe of trees, and yet its cross-entropy refused multi-label data."""
+    rng = np.random.default_rng(0)
+    y = (rng.random((60, 2)) < 0.5).astype(int)
+    X = (rng.normal(size=(60, 16, 2)) + 2 * y[:, None]).astype(np.float32)  # noqa: N806
+    np.savez(tmp_path / "w.npz", X=X, y=y, class_names=["a", "b"])
+    overrides = [f"data.root={tmp_path / 'w.npz'}", "split.groups=none", "model.n_estimators=20", *TINY]
+    run = runs.train("windows_features", overrides, workspace=tmp_path / "ws")
+    assert run.results["loss"]["name"] == "bce_with_logits"
+    assert run.results["test"]["scalars"]["macro_f1"] > 0.8

@@ -18,6 +18,8 @@ from ringlight.data.window_survey import LEVELS, Survey, survey
 from ringlight.errors import DataError
 from ringlight.types import Dataset, Signals
 
+LARGEST = 1e12
+"""Values of this size are marks of what is missing; sums of their squares leave single precision."""
 CLIPPED = 0.005
 """From this share of samples that rest at the highest (or lowest) value on, a channel is called clipped."""
 DRIFT = 1.0
@@ -33,7 +35,7 @@ LISTED = 5
 def inspect_windows(dataset: Dataset, *, min_samples_per_class: int = 2) -> Inspection:
     """Look at every window once; the findings come with errors first, a line a channel and not a line a window.
 
-    Errors: values that are not finite, a store of other channels or another length, or one that is gone; an id that
+    Errors: values that are not finite or of 1e12 and more, a store of other channels or another length, or one that is gone; an id that
     stands twice; no label, or several, in a multi-class data set. Warnings: a channel that stands still in every
     window, that is clipped or drifts; identical windows with different labels; rare classes. Notes: identical windows
     with the same labels; channels that stand still in some windows.
@@ -48,6 +50,7 @@ def inspect_windows(dataset: Dataset, *, min_samples_per_class: int = 2) -> Insp
         return Inspection(in_order([*stores, *label_findings(dataset, min_samples_per_class)]), dataset, {})
     findings = [
         *_not_finite(dataset, signals, seen),
+        *_too_large(dataset, signals, seen),
         *label_findings(dataset, min_samples_per_class),
         *_still(dataset, signals, seen),
         *_clipped(dataset, signals, seen),
@@ -90,6 +93,19 @@ def _not_finite(dataset: Dataset, signals: Signals, seen: Survey) -> Iterator[Fi
                 expected="finite values",
                 got=f"{kind} (in {seen.bad[channel]} of {seen.count} windows)",
                 fix="fill the gaps, or leave these windows out",
+            )
+
+
+def _too_large(dataset: Dataset, signals: Signals, seen: Survey) -> Iterator[Finding]:
+    for channel, name in enumerate(signals.channels):
+        extreme = max(float(seen.high[channel]), -float(seen.low[channel]))
+        if extreme >= LARGEST:
+            yield Finding(
+                severity="error",
+                where=f"{dataset.name}: channel `{name}`",
+                expected=f"values below {LARGEST:g} in size, whose squares single precision can hold",
+                got=f"{extreme:g}",
+                fix="give it in a larger unit, or mend the marks of missing values",
             )
 
 

@@ -51,6 +51,8 @@ def build_window_parts(
         ConfigError: a choice that windows do not have, or that the model does not.
         Problems: a sampler or an augmentation that does not fit the records, a line each.
     """
+    from ringlight.losses import LOSSES
+
     signals = dataset.signals
     if signals is None:
         raise ConfigError("windows", got="images", where="data.source", fix="use build_parts")
@@ -69,6 +71,8 @@ def build_window_parts(
     augmenter, notes = _augmenter(config, train, estimator)
     sampler = sampler_of(config, train, augmenter)
     seen = seen_by(sampler, train)
+    if estimator and train.task not in getattr(LOSSES.factory(config.loss.name), "tasks", (train.task,)):
+        config = plain(config, train.task)  # it is only told: nothing is trained by it
     criterion = criterion_of(config, train.task, seen)
     found = {**_data_path(config, device, signals, spec), "model.pretrained": False}
     return Built(

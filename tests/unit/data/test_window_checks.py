@@ -48,6 +48,17 @@ def test_good_windows_have_no_findings(windows, dataset_of):
     assert told(dataset_of(windows)) == []
 
 
+@pytest.mark.parametrize("value", [3e12, -3e12])
+def test_numbers_that_mark_what_is_missing_are_errors(windows, dataset_of, value):
+    """They passed, and a classical model refused them after its run folder was written."""
+    windows[4, 2, 1] = value
+    (first, *_) = told(dataset_of(windows))
+    assert first == (
+        "error: rig: channel `q`: expected values below 1e+12 in size, whose squares single precision can hold, "
+        "got 3e+12; give it in a larger unit, or mend the marks of missing values"
+    )
+
+
 @pytest.mark.parametrize("block", [150, 1_000_000])
 def test_gaps_are_told_by_channel(windows, dataset_of, monkeypatch, block):
     monkeypatch.setattr("ringlight.data.window_survey.BLOCK_VALUES", block)
