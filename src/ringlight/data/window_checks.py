@@ -35,10 +35,10 @@ LISTED = 5
 def inspect_windows(dataset: Dataset, *, min_samples_per_class: int = 2) -> Inspection:
     """Look at every window once; the findings come with errors first, a line a channel and not a line a window.
 
-    Errors: values that are not finite or of 1e12 and more, a store of other channels or another length, or one that is gone; an id that
-    stands twice; no label, or several, in a multi-class data set. Warnings: a channel that stands still in every
-    window, that is clipped or drifts; identical windows with different labels; rare classes. Notes: identical windows
-    with the same labels; channels that stand still in some windows.
+    Errors: values that are not finite or of 1e12 and more, a store of other channels or another length, or one that is
+    gone; an id that stands twice; no label, or several, in a multi-class data set. Warnings: a channel that stands
+    still in every window, that is clipped or drifts; identical windows with different labels; rare classes. Notes:
+    identical windows with the same labels; channels that stand still in some windows.
     """
     signals = require_signals(dataset)
     try:

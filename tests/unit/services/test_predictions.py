@@ -27,7 +27,12 @@ def arrays(count: int = 36, length: int = 32) -> dict[str, np.ndarray]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     folder = tmp_path_factory.mktemp("windows")
     np.savez(folder / "w.npz", **arrays(), channels=list(CHANNELS), class_names=["ok", "leak"])
-    overrides = [f"data.root={folder / 'w.npz'}", "split.groups=none", "training.num_threads=1", "model=logistic_regression"]
+    overrides = [
+        f"data.root={folder / 'w.npz'}",
+        "split.groups=none",
+        "training.num_threads=1",
+        "model=logistic_regression",
+    ]
     return runs.train("windows_features", overrides, workspace=folder / "ws")
 
 
