@@ -20,7 +20,7 @@ from ringlight.runtime import seed_everything
 from ringlight.services import crossval
 from ringlight.services.crossval_data import Arrays
 from ringlight.services.runs import configure
-from ringlight.training.arrays import OnVectors
+from ringlight.training.arrays import OnVectors, labels_of
 from ringlight.training.fold_estimators import (
     cross_validate_with,
     estimator_scorer,
@@ -28,6 +28,7 @@ from ringlight.training.fold_estimators import (
     learner_scorer,
 )
 from ringlight.training.fold_results import CrossValidation
+from ringlight.training.imbalance import plain
 from ringlight.types import Dataset, Learner, RunControl
 
 KEYS = Keys(
@@ -176,6 +177,8 @@ def _configured(
         config = model.replacing(_alone(folding.keys(), overrides))
     else:
         config = configure(model or BASE, [*values, *overrides])
+        if isinstance(data, Arrays) and not any(one.startswith("loss") for one in overrides):
+            config = plain(config, labels_of(data.y, len(data.X), None)[2])
     if isinstance(data, Arrays) and np.ndim(data.X) == 2:
         config = config.replacing({"split.leak_probe": False})  # it looks at windows, and vectors have no course
     make = None if factory is None else _seeded(factory, data, config.experiment.seed)

@@ -11,6 +11,7 @@ Li et al. 2018 (hyperband), Golovin et al. 2017 (median stopping rule), Hutter e
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ringlight.config.spaces import Axis, Point, Space, grid, walk
+from ringlight.config.spaces import MOST_POINTS, Axis, Point, Space, grid, walk
 from ringlight.errors import ConfigError, MissingExtraError
 from ringlight.runtime import LOGGER
 from ringlight.training.tune_places import hidden, is_alive, this_process
@@ -68,7 +69,7 @@ class Study:
         self.settings = settings
         self.space = space
         self.fixed = dict(fixed or {})
-        self.grid = self._grid() if settings.method == "grid" else None
+        self.grid = self._grid() if settings.method == "grid" or self._draws_from_lists() else None
         with _quiet(), self._turn():
             self._study = optuna.create_study(
                 study_name=settings.name, storage=_storage(settings.storage), direction=settings.direction,
@@ -143,6 +144,11 @@ class Study:
             found[name] = {key: float(value) for key, value in scores.items() if np.isfinite(value)}
         return {name: scores for name, scores in found.items() if scores}
 
+    def _draws_from_lists(self) -> bool:
+        """Whether trials are drawn from lists alone: then none is drawn twice, as scikit-learn does it."""
+        listed = all(axis.kind == "categorical" for axis in self.space)
+        return self.settings.method == "random" and listed and math.prod(map(_length, self.space)) <= MOST_POINTS
+
     def _grid(self) -> list[tuple[int, Point]]:
         """Return the grid's points with their places in it, in the order they are tried.
 
@@ -150,8 +156,9 @@ class Study:
         after the other would favour what happens to come first.
         """
         points = list(enumerate(grid(self.space, self.fixed)))
-        if self.settings.pruner != "none" or self.settings.n_trials < len(points):
-            order = np.random.default_rng(self.settings.seed).permutation(len(points))
+        settings = self.settings
+        if settings.method == "random" or settings.pruner != "none" or settings.n_trials < len(points):
+            order = np.random.default_rng(settings.seed).permutation(len(points))
             return [points[index] for index in order]
         return points
 
@@ -323,3 +330,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(level)
+
+
+def _length(axis: Axis) -> int:
+    return len(axis.points())

@@ -248,6 +248,18 @@ def test_a_network_is_trained_by_the_engine(kind: str, tmp_path: Path) -> None:
     assert (found.folder / "report.html").is_file()
 
 
+@pytest.mark.slow
+def test_a_network_of_several_labels_gets_their_loss(tmp_path: Path) -> None:
+    """The default cross-entropy refused the labels, though nobody had asked for it."""
+    labels = np.random.default_rng(1).integers(0, 2, (24, 2))
+    rows = np.random.default_rng(0).normal(size=(24, 2)).astype(np.float32) + 4 * labels
+    found = rl.cross_validate(
+        lambda: nn.Linear(2, 2), rows, labels, n_splits=2, workspace=tmp_path,
+        overrides=["training.num_epochs=2", "data.batch_size=4", "training.num_threads=1", "training.device=cpu"],
+    )  # fmt: skip
+    assert found.results["loss"]["name"] == "bce_with_logits"
+
+
 class Regressor(Bare):
     """Predicts what is no class."""
 

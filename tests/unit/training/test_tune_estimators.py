@@ -54,6 +54,14 @@ def test_the_seeds_mixed_list_is_searched_at_random() -> None:
     assert found == {**search(SVC(), X, Y, space=space, method="random", n_trials=12, cv=3), **_not_compared(found)}
 
 
+def test_lists_are_drawn_from_without_putting_anything_back() -> None:
+    """Five trials of two values tried one of them four times; scikit-learn tries each once."""
+    found = search(SVC(), X, Y, space={"C": [0.1, 10]}, method="random", n_trials=5, cv=3)
+    assert sorted(trial["params"]["C"] for trial in found["trials"]) == [0.1, 10]
+    more = search(SVC(), X, Y, space={"C": list(range(1, 9))}, method="random", n_trials=5, cv=3, seed=3)
+    assert len({trial["params"]["C"] for trial in more["trials"]}) == 5
+
+
 def _not_compared(found: dict[str, Any]) -> dict[str, Any]:
     return {"best_model": found["best_model"], "trials": found["trials"]}
 
