@@ -201,7 +201,7 @@ class GridSearchTuner(_Tuner):
     method: Method = "grid"
 
     def __init__(self, param_grid: Mapping[str, Any], cv: Any = 5, scoring: Any = None) -> None:
-        super().__init__(param_grid, cv=cv, scoring=scoring, n_trials=0, seed=42, timeout=None)
+        super().__init__(param_grid, cv=cv, scoring=scoring, n_trials=1, seed=42, timeout=None)  # a grid makes its own
 
 
 class RandomSearchTuner(_Tuner):

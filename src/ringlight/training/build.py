@@ -53,7 +53,7 @@ class Built:
     notes: tuple[str, ...]
 
 
-def augmentation_of(config: Config, signals: Signals | None) -> Config:
+def augmentation_of(config: Config, signals: Signals | None = None) -> Config:
     """Return the configuration with the shipped heavy pipeline written out where classes have factors but none.
 
     `signals` tells windows from images, which have another pipeline.
@@ -268,6 +268,7 @@ def _data_path(config: Config, dataset: Dataset, device: DeviceChoice, size: tup
         on_device = where == "device" or not augmented
         keep = cuda and cache == "disk" and on_device and pixels * len(dataset) < free_bytes(device) // 4
     return {
+        "data.normalize": "none",  # images are normalised by what their model was trained with
         "data.cache": cache,
         "data.augment_on": where,
         "data.num_workers": workers,

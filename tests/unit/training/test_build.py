@@ -140,7 +140,7 @@ def test_no_automatic_choice_is_left_in_the_configuration(plan_of: PlanOf) -> No
     left = [
         f"{section}.{key}"
         for section, values in config.model_dump().items()
-        if isinstance(values, dict)
+        if isinstance(values, dict) and section not in ("cv", "tune")  # of studies of a recipe, not of a run
         for key, value in values.items()
         if value == "auto" and f"{section}.{key}" != "data.prefetch_factor"  # without workers nothing is ahead
     ]
