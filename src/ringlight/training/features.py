@@ -206,14 +206,10 @@ def features_of(
         key.update(json.dumps([change.name, hashed.ids, contents.tolist()]).encode())
     key.update("".join(unique.tolist()).encode())
     path = None if cache is None else cache / f"features-{key.hexdigest()[:32]}.npz"
-    vectors = None if path is None else _read_cache(path, shape)
+    vectors = None if path is None else read_kept(path, shape)
     if vectors is None:
         vectors = _compute(dataset.take(first), embedder, progress, change)
-        if path is not None:
-            try:
-                _write_cache(path, vectors)
-            except WorkspaceError as error:
-                LOGGER.warning("features are not kept: %s", error)
+        keep(path, vectors)
     return vectors[rows]
 
 
@@ -245,12 +241,18 @@ def _compute(dataset: Dataset, embedder: Embedder, progress: Progress | None, ch
     return vectors
 
 
-def _write_cache(path: Path, vectors: Features) -> None:
-    with whole_file(path) as part, part.open("wb") as stream:
-        np.savez(stream, features=vectors)
+def keep(path: Path | None, vectors: Features) -> None:
+    """Keep vectors for the next time; where they cannot be written, a line says so. None keeps nothing."""
+    if path is None:
+        return
+    try:
+        with whole_file(path) as part, part.open("wb") as stream:
+            np.savez(stream, features=vectors)
+    except WorkspaceError as error:
+        LOGGER.warning("features are not kept: %s", error)
 
 
-def _read_cache(path: Path, shape: tuple[int, int]) -> Features | None:
+def read_kept(path: Path, shape: tuple[int, int]) -> Features | None:
     """Return the kept vectors, None when there are none or the file is not whole: an archive has a checksum."""
     if not path.is_file():
         return None

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from ringlight.data.window_spec import WindowSpec
 from ringlight.data.window_store import WindowReader, blocks_of, require_signals
-from ringlight.errors import ModelError, WorkspaceError
+from ringlight.errors import ModelError
 from ringlight.runtime import LOGGER
-from ringlight.training.features import Features, _read_cache, _write_cache
+from ringlight.training.features import Features, keep, read_kept
 from ringlight.training.frozen_features import FeatureTable, Progress
 from ringlight.types import Dataset
 
@@ -90,16 +90,12 @@ def _kept(
     vectors = None
     if path is not None and path.is_file():  # the number of features is learned from a window: only where it is asked
         width = describe(WindowReader.of(dataset).read([0])).shape[1]
-        vectors = _read_cache(path, (len(unique), width))
+        vectors = read_kept(path, (len(unique), width))
     if vectors is None:
         started = time.perf_counter()
         vectors = _compute(dataset.take(first), describe, progress)
         LOGGER.info("features of %d windows, %d numbers each: %.1f s", *vectors.shape, time.perf_counter() - started)
-        if path is not None:
-            try:
-                _write_cache(path, vectors)
-            except WorkspaceError as error:
-                LOGGER.warning("features are not kept: %s", error)
+        keep(path, vectors)
     return vectors[rows]
 
 
