@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REVIEWED: dict[str, str] = {
+    "skops": "MIT by the LICENSE in its wheel, which its metadata does not name",
     "cuda-toolkit": "empty: it only names the nvidia-* packages that make up one CUDA release",
 }
 """Distributions whose metadata states no licence, or one that is not in :data:`ALLOWED`: why they may stay."""
