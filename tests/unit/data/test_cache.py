@@ -359,7 +359,7 @@ print("none" if cache is None else cache.batch([0, 1]).shape)
 
 
 def test_a_read_only_folder_gives_what_it_has_and_takes_nothing_new(
-    tile_folder: Path, tmp_path: Path, make_image: MakeImage
+    tile_folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, make_image: MakeImage
 ) -> None:
     """A plant's shared cache may be mounted read-only: what lies there is used."""
     from ringlight.data.folder import FolderSource
@@ -371,8 +371,9 @@ def test_a_read_only_folder_gives_what_it_has_and_takes_nothing_new(
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         return done.stdout.strip(), done.stderr.strip()
 
+    home = tmp_path_factory.getbasetemp().parent  # pytest's own, of a test process its parent's folder
     for parent in (folder, *folder.parents):
-        if parent.is_relative_to(tmp_path.parents[1]):
+        if parent.is_relative_to(home.parent if "PYTEST_XDIST_WORKER" in os.environ else home):
             parent.mkdir(exist_ok=True)
             parent.chmod(0o755)
     opened(hash_contents(FolderSource(tile_folder).load()), folder, InputSpec(3, 4))
