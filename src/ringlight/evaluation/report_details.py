@@ -64,17 +64,18 @@ def _gained(title: str, gain: Mapping[str, Any]) -> str:
 
 def mistakes_section(results: Mapping[str, Any]) -> Section:
     """Return the most confident errors as pictures with their facts; the plain worst records where none are listed."""
-    cards = tuple(_mistake(row) for row in results.get("mistakes") or ())
+    plotted = (results.get("model", {}).get("input") or {}).get("kind") == "windows"
+    cards = tuple(_mistake(row, chart=plotted) for row in results.get("mistakes") or ())
     text = f"Records of the {results['judged_part']} part whose scores are farthest from the truth, worst first."
     block = Gallery(cards) if cards else Picture("samples", text, text, chart=False)
     return Section("mistakes", "Worst mistakes", (block,))
 
 
-def _mistake(row: Mapping[str, Any]) -> Card:
+def _mistake(row: Mapping[str, Any], *, chart: bool) -> Card:
     truth, guess = listed(list(row["truth"])) or "none", listed(list(row["predicted"])) or "none"
     facts = [("truth", truth), ("predicted", guess)]
     facts += [("sureness", f"{row['score']:.2f}")] if row.get("score") is not None else []
     facts += [(name, str(row[name])) for name in ("group", "why") if row.get(name)]
     name = str(row.get("picture") or "")
     text = f"{row['id']}: truth {truth}, predicted {guess}"
-    return Card(str(row["id"]), Picture(name, text, "", chart=False) if name else None, tuple(facts))
+    return Card(str(row["id"]), Picture(name, text, "", chart=chart) if name else None, tuple(facts))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ringlight.evaluation.report import Report, run_report
+from ringlight.evaluation.report_details import mistakes_section
 
 FAKE = runpy.run_path(str(Path(__file__).parents[2] / "data" / "report" / "make.py"))
 
@@ -301,3 +302,12 @@ def test_eight_views_are_four_where_an_image_is_not_square(results: dict[str, An
     assert "views of each image: 4\n" in run_report(results, {}).to_markdown()
     results["tta"]["runs"] = 8
     assert "views of each image: 8 (4 where it is not square)\n" in run_report(results, {}).to_markdown()
+
+
+@pytest.mark.parametrize(("kind", "chart"), [("windows", True), (None, False)])
+def test_mistaken_windows_are_charts_and_pictures_are_not(kind: str | None, chart: bool) -> None:
+    """Plots of signals glared white on a dark page, in cards too small to read; a photograph must not be inverted."""
+    row = {"id": "r1", "truth": ["a"], "predicted": ["b"], "picture": "mistake-01"}
+    results = {"judged_part": "test", "model": {"input": {"kind": kind}}, "mistakes": [row]}
+    (gallery,) = mistakes_section(results).blocks
+    assert gallery.cards[0].picture.chart is chart
