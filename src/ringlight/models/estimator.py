@@ -291,8 +291,10 @@ def check_least(name: str, value: float | None, least: float, *, above: bool = F
 
 
 def _checked_weights(weights: Any, num_classes: int) -> ClassWeight:
-    if weights is None or weights == "balanced":
-        return weights  # type: ignore[no-any-return]
+    if weights is None:
+        return None
+    if weights == "balanced":
+        return "balanced"
     try:
         by_class = {int(key): float(value) for key, value in dict(weights).items()}
     except (TypeError, ValueError):
