@@ -14,6 +14,8 @@ from ringlight.models.classical import SVM, ExtraTrees, GradientBoosting, Logist
 from ringlight.models.describe import ModelFacts, describe_models
 from ringlight.models.ensemble import EnsembleModel
 from ringlight.models.ensemble_members import is_ensemble
+from ringlight.models.margin_base import MarginHead
+from ringlight.models.margins import MARGINS, check_margin_task
 from ringlight.models.rocket import MiniRocket, MultiRocket
 from ringlight.models.sequence_cnn import CNN1D
 from ringlight.models.sequence_inception import InceptionTime
@@ -52,8 +54,9 @@ MODELS: Catalogue[nn.Module] = Catalogue(
 and, if it can, `drop_rate`, `length` (time steps), `task` and `seed`."""
 
 __all__ = [
-    "CBAM", "CNN1D", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "EnsembleModel", "ExtraTrees",
-    "GRUClassifier", "GradientBoosting", "InceptionTime", "LSTMClassifier", "LogisticRegression", "MiniRocket",
-    "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice", "build_model", "build_sequence_model",
-    "choose_weights", "describe_models", "is_ensemble", "is_estimator", "takes_of",
+    "CBAM", "CNN1D", "MARGINS", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "EnsembleModel",
+    "ExtraTrees", "GRUClassifier", "GradientBoosting", "InceptionTime", "LSTMClassifier", "LogisticRegression",
+    "MarginHead", "MiniRocket", "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice",
+    "build_model", "build_sequence_model", "check_margin_task", "choose_weights", "describe_models", "is_ensemble",
+    "is_estimator", "takes_of",
 ]  # fmt: skip

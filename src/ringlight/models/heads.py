@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
-from ringlight.errors import ModelError
+from ringlight.errors import ModelError, UserError
+from ringlight.models.margins import MARGINS, MarginHead
 from ringlight.types import Task
 
 LEAST = 1e-3
@@ -83,19 +84,25 @@ class NeighborsHead(nn.Module):
 
 
 def make_head(spec: Mapping[str, Any], num_features: int, num_classes: int) -> nn.Module:
-    """Build an empty head as a bundle describes it: `{"name": "cosine"}` or `{"name": "knn", ...}`.
+    """Build an empty head as a bundle describes it.
+
+    `{"name": "cosine"}` and `{"name": "knn", ...}` are fitted to frozen features; `{"family": "margin", ...}` is what
+    the `spec()` of a margin head gives.
 
     Raises:
         ModelError: a name or a value that this release does not know.
     """
-    params = {key: value for key, value in spec.items() if key != "name"}
+    params = {key: value for key, value in spec.items() if key not in ("family", "name")}
     kinds = {"cosine": CosineHead, "knn": NeighborsHead}
+    margins = spec.get("family") == "margin"
     try:
+        if margins:
+            return MARGINS.build(spec["name"], in_features=num_features, out_features=num_classes, **params)
         head: nn.Module = kinds[spec["name"]](num_features, num_classes, **params)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, UserError) as error:
         raise ModelError(
-            f"a head of {', '.join(kinds)} with its parameters", got=f"{dict(spec)!r}", where="head",
-            fix="load it with the Ringlight that wrote it",
+            f"a head of {', '.join(MARGINS if margins else kinds)} with its parameters", got=f"{dict(spec)!r}",
+            where="head", fix="load it with the Ringlight that wrote it",
         ) from error  # fmt: skip
     return head
 
@@ -107,7 +114,7 @@ def classifier_of(module: nn.Module) -> nn.Module:
         ModelError: the model has no such layer, or one that is not linear and not one of the heads above.
     """
     found = module.get_classifier() if hasattr(module, "get_classifier") else None  # type: ignore[operator]
-    if isinstance(found, nn.Linear | CosineHead | NeighborsHead):
+    if isinstance(found, nn.Linear | CosineHead | NeighborsHead | MarginHead):
         return found
     raise ModelError(
         "a model that ends in one linear layer",
@@ -124,8 +131,8 @@ def num_features_of(module: nn.Module) -> int:
         ModelError: see :func:`classifier_of`.
     """
     layer = classifier_of(module)
-    if isinstance(layer, nn.Linear):
-        return layer.in_features
+    if isinstance(layer, nn.Linear | MarginHead):
+        return int(layer.in_features)
     kept = layer.weight if isinstance(layer, CosineHead) else layer.features
     return int(torch.as_tensor(kept).shape[1])
 

@@ -139,6 +139,19 @@ def test_a_spec_that_this_release_does_not_know_is_refused(spec: dict[str, objec
     )
 
 
+@pytest.mark.parametrize(
+    "params", [{"name": "arcfase"}, {"name": "arcface", "scale": -1.0}, {"name": "cosine", "h": 1}]
+)
+def test_a_margin_spec_that_this_release_does_not_know_is_refused(params: dict[str, object]) -> None:
+    spec = {"family": "margin", **params}
+    with pytest.raises(ModelError) as caught:
+        make_head(spec, 8, 3)
+    assert str(caught.value) == (
+        "head: expected a head of linear, cosine, arcface, cosface, adaface, curricularface, subcenter_arcface with its "
+        f"parameters, got {spec!r}; load it with the Ringlight that wrote it"
+    )
+
+
 # --- the heads by hand ------------------------------------------------------------------------------------------------
 
 
