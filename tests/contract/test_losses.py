@@ -15,7 +15,7 @@ from torch import nn
 
 import ringlight.losses
 from ringlight.errors import ConfigError, Problems
-from ringlight.losses import LOSSES, SAME_LOSS
+from ringlight.losses import CONTRASTIVE, LOSSES, SAME_LOSS, ContrastiveLoss
 
 COUNTS = [30, 5, 10]
 COMMON = ("num_classes", "task", "class_counts", "num_records")
@@ -102,14 +102,14 @@ def test_one_that_changes_with_the_epoch_comes_back_from_a_checkpoint_as_it_was(
     assert torch.equal(resumed(logits, _targets(task)), before)
 
 
-def test_nothing_public_is_missing_from_the_catalogue():
+def test_nothing_public_is_missing_from_the_catalogues():
     found = set()
     for info in pkgutil.iter_modules(ringlight.losses.__path__):
         module = importlib.import_module(f"ringlight.losses.{info.name}")
         for name, value in vars(module).items():
             if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
                 found |= set() if name.startswith("_") else {value}
-    assert found == set(LOSSES.parts.values())
+    assert found - {ContrastiveLoss} == {*LOSSES.parts.values(), *CONTRASTIVE.parts.values()}
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -171,6 +171,18 @@ def test_an_unknown_task_or_reduction_is_refused(name):
         _build(name, "detection")
     with pytest.raises(Problems, match=r"loss\.reduction: expected 'mean', 'sum' or 'none', got 'median'"):
         _build(name, LOSSES.factory(name).tasks[0], reduction="median")
+
+
+@pytest.mark.parametrize("name", list(CONTRASTIVE))
+def test_a_contrastive_loss_has_the_catalogues_name_and_its_parameters_build_the_same(name):
+    loss = CONTRASTIVE.build(name, temperature=0.3)
+    assert loss.name == name
+    assert isinstance(loss, ContrastiveLoss)
+    embeddings, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2] * 2)
+    twin = CONTRASTIVE.build(name, **json.loads(json.dumps(loss.get_params())))
+    assert torch.equal(twin(embeddings, labels), loss(embeddings, labels))
+    apart, together = (loss(torch.eye(3)[rows], labels) for rows in ([0, 1, 2, 1, 2, 0], [0, 1, 2] * 2))
+    assert together < apart
 
 
 def test_a_misspelt_loss_or_parameter_gets_the_near_miss():

@@ -1,4 +1,7 @@
-"""Losses: (logits (B, K), targets) -> a number. Each knows its tasks and reports its parameters."""
+"""Losses: (logits (B, K), targets) -> a number. Each knows its tasks and reports its parameters.
+
+Beside them, contrastive losses of embeddings (N, D) and labels (N,).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ringlight.losses.cross_entropy import BCEWithLogits, CrossEntropy, Weighted
 from ringlight.losses.focal import FocalLoss
 from ringlight.losses.ldam import LDAM
 from ringlight.losses.priors import BalancedSoftmax, LogitAdjustment
+from ringlight.losses.supcon import ContrastiveLoss, NTXent, SupCon
 from ringlight.registry import Catalogue
 
 LOSSES: Catalogue[nn.Module] = Catalogue(
@@ -39,6 +43,11 @@ names the `tasks` it has a meaning for, and has `get_params()`. One whose parame
 (their names) and `good_class` (the class of good parts, or None). One that changes in the course of a training has
 `set_progress(epoch, num_epochs)`, called when an epoch (from 0) starts."""
 
+CONTRASTIVE: Catalogue[ContrastiveLoss] = Catalogue(
+    "contrastive", {"supcon": SupCon, "nt_xent": NTXent}, entry_point_group="ringlight.contrastive"
+)
+"""What `contrastive.name` may be. Each is called as `loss(embeddings (N, D), labels (N,))`."""
+
 SAME_LOSS: Final = {
     "categorical_crossentropy": "cross_entropy",
     "weighted_categorical_crossentropy": "weighted_cross_entropy",
@@ -46,17 +55,21 @@ SAME_LOSS: Final = {
 """Keras' name of a loss: ours, which is the `name` of what it builds."""
 
 __all__ = [
+    "CONTRASTIVE",
     "LDAM",
     "LOSSES",
     "SAME_LOSS",
     "AsymmetricLoss",
     "BCEWithLogits",
     "BalancedSoftmax",
+    "ContrastiveLoss",
     "CostSensitive",
     "CrossEntropy",
     "FocalLoss",
     "LeakAwareLoss",
     "LogitAdjustment",
+    "NTXent",
+    "SupCon",
     "WeightedCrossEntropy",
     "post_hoc_logit_adjustment",
 ]

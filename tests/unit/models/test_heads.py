@@ -147,8 +147,8 @@ def test_a_margin_spec_that_this_release_does_not_know_is_refused(params: dict[s
     with pytest.raises(ModelError) as caught:
         make_head(spec, 8, 3)
     assert str(caught.value) == (
-        "head: expected a head of linear, cosine, arcface, cosface, adaface, curricularface, subcenter_arcface with its "
-        f"parameters, got {spec!r}; load it with the Ringlight that wrote it"
+        "head: expected a head of linear, cosine, arcface, cosface, adaface, curricularface, subcenter_arcface with "
+        f"its parameters, got {spec!r}; load it with the Ringlight that wrote it"
     )
 
 
