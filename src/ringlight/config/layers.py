@@ -60,7 +60,9 @@ def lay(base: Mapping[str, Tree], layers: Sequence[Layer], load_group: LoadGroup
     result = {}
     for section in SECTIONS:
         settle = _settle_part if section in PARTS else _settle_plain
-        result[section] = settle(section, dict(base.get(section) or {}), layers, load_group)
+        given = base.get(section) or {}
+        values = {"order": given} if isinstance(given, list) else dict(given)  # `phases: [supcon, margin]`
+        result[section] = settle(section, values, layers, load_group)
     return result
 
 

@@ -83,7 +83,10 @@ def _nested(key: str, value: object) -> object:
 def _whole_section(
     section: str, content: object, layer: Layer, values: dict[str, dict[str, Any]], *, absent: bool
 ) -> list[str]:
-    """Take `section: content` where the content is no mapping: a group, a part's name, or nothing."""
+    """Take `section: content` where the content is no mapping: a group, a part's name, a list of phases, or nothing."""
+    if section == "phases" and isinstance(content, list | tuple | str | None):
+        values[section] = {"order": [content] if isinstance(content, str) else list(content or ())}
+        return []
     if section == "augmentation" and (content is None or content is False):
         layer.groups[section] = "none"
         return []

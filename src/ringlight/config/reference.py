@@ -106,6 +106,8 @@ def _type(value: Mapping[str, Any]) -> str:
         return "[" + ", ".join("integer" for _ in value["prefixItems"]) + "]"
     if value["type"] == "string":
         return "path" if value.get("format") == "path" else "text"
+    if value["type"] == "object":
+        return "mapping of keys"
     return "true, false" if value["type"] == "boolean" else f"{value['type']}{_range(value)}"
 
 

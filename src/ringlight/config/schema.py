@@ -22,6 +22,7 @@ from ringlight.config.parts import (
     SchedulerConfig,
     Section,
 )
+from ringlight.config.phases import ArcFaceConfig, DistillConfig, PhasesConfig, SupConConfig
 from ringlight.config.studies import CrossValidationConfig, TuneConfig
 
 SCHEMA_VERSION: Final = 1
@@ -245,6 +246,10 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     experiment: ExperimentConfig = ExperimentConfig()
     weights: WeightsConfig = WeightsConfig()
+    phases: PhasesConfig = PhasesConfig()
+    supcon: SupConConfig = SupConConfig()
+    margin: ArcFaceConfig = ArcFaceConfig()
+    distill: DistillConfig = DistillConfig()
     cv: CrossValidationConfig = CrossValidationConfig()
     tune: TuneConfig = TuneConfig()
 
@@ -277,12 +282,16 @@ SECTIONS: dict[str, type[Section] | None] = {
     "evaluation": EvaluationConfig,
     "experiment": ExperimentConfig,
     "weights": WeightsConfig,
+    "phases": PhasesConfig,
+    "supcon": SupConConfig,
+    "margin": ArcFaceConfig,
+    "distill": DistillConfig,
     "cv": CrossValidationConfig,
     "tune": TuneConfig,
 }
 """Every section with its fields."""
 
-LATER: Final = ("head", "sampler", "imbalance", "cv", "tune")
+LATER: Final = ("head", "sampler", "imbalance", "phases", "supcon", "margin", "distill", "cv", "tune")
 """Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""
 
 PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}

@@ -109,7 +109,7 @@ class MarginHead(nn.Module):
                 "one class index an embedding, (B,): a margin needs the one true class",
                 got=f"targets {tuple(targets.shape)} of {targets.dtype} for embeddings {tuple(embedding_bd.shape)}",
                 where=f"margin `{self.name}`",
-                fix="use margin.name=linear or cosine for a multi-label task or blended labels",
+                fix="use margin.head=linear or cosine for a multi-label task or blended labels",
             )
 
     def get_params(self) -> dict[str, Any]:

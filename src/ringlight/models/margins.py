@@ -256,10 +256,11 @@ MARGINS: Catalogue[MarginHead] = Catalogue(
         "curricularface": CurricularFace,
         "subcenter_arcface": SubCenterArcFace,
     },
+    name_key="head",
     supplied=("in_features", "out_features"),
     entry_point_group="ringlight.margins",
 )
-"""What `margin.name` may be. Each is built as `head(in_features, out_features, ...)`, a :class:`MarginHead`."""
+"""What `margin.head` may be. Each is built as `head(in_features, out_features, ...)`, a :class:`MarginHead`."""
 
 
 def check_margin_task(name: str, task: Task) -> None:
@@ -271,6 +272,6 @@ def check_margin_task(name: str, task: Task) -> None:
     kind = MARGINS.factory(name)
     if task not in getattr(kind, "tasks", (task,)):
         raise ConfigError(
-            f"a multiclass data set for margin `{name}`", got=task, where="margin.name",
-            fix="use margin.name=linear or cosine: a margin on a multi-label task has no one true class to favour",
+            f"a multiclass data set for margin `{name}`", got=task, where="margin.head",
+            fix="use margin.head=linear or cosine: a margin on a multi-label task has no one true class to favour",
         )  # fmt: skip

@@ -101,7 +101,7 @@ def build_parts(
         params=model.params(),
     )
     spec = replace(wished, mean=built.mean, std=built.std)
-    augmenter = _augmenter(config, train)
+    augmenter = augmenter_of(config, train)
     size = spec.size or next(iter(inspection.image_sizes))
     config, notes = _batch_size(config, built.module, size, len(train), device)
     config, choice = _method(config, train, dataset, augmenter, built.module, spec, device, cache)
@@ -119,7 +119,13 @@ def build_parts(
     )  # fmt: skip
 
 
-def _augmenter(config: Config, train: Dataset) -> Augmenter | None:
+def augmenter_of(config: Config, train: Dataset) -> Augmenter | None:
+    """Return what augments training images as configured, None where nothing does.
+
+    Raises:
+        ConfigError: an augmentation that a frozen backbone has no step for.
+        DataError: one that needs boxes, which the records do not have.
+    """
     if not has_augmentation(config.augmentation):
         return None
     needing = augmentation_needs(config.augmentation)

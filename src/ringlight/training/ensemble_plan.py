@@ -15,10 +15,8 @@ from torch import nn
 
 from ringlight.config.load import group_values
 from ringlight.config.schema import Config
-from ringlight.data.faults import first_of
 from ringlight.data.findings import Inspection
 from ringlight.data.folds import make_folds
-from ringlight.data.split import SavedSplit, read_split
 from ringlight.data.window_spec import WindowSpec
 from ringlight.data.window_store import require_signals
 from ringlight.errors import Problems, RunError
@@ -26,8 +24,8 @@ from ringlight.inference.bundle import read_bundle
 from ringlight.models import MODELS, BuiltModel, WeightsChoice, build_sequence_model, is_ensemble, is_estimator
 from ringlight.models.ensemble import EnsembleModel
 from ringlight.models.ensemble_members import DEFAULT_MEMBERS, MemberSpec, parse_members
-from ringlight.training.evaluate import overlap
 from ringlight.training.imbalance import METHODS
+from ringlight.training.other_runs import check_unseen
 from ringlight.types import Dataset, Split
 
 if TYPE_CHECKING:
@@ -191,30 +189,9 @@ def check_runs(plan: Plan) -> list[str]:
                 "a validation part, which fits the weights of trained runs", got="none", where=where,
                 fix="choose a split with one (split=stratified_70_15_15)",
             )  # fmt: skip
-        saved = _saved_split(Path(spec.run))
-        if saved is None:
+        if not check_unseen(plan, Path(spec.run), where, who="no member"):
             notes.append(f"ensemble: what {spec.run} was trained on is not known; its scores may be too good")
-            continue
-        for part, unseen in (("train", ("val", "test")), ("val", ("test",))):
-            known = {
-                saved.contents[key]: key for key, of in saved.parts.items() if of == part and key in saved.contents
-            }
-            for name in unseen:
-                seen = overlap(plan.part(name), known)
-                if seen:
-                    raise RunError(
-                        f"records of the {name} part that no member was trained or tuned on", got=first_of(seen),
-                        where=where, fix="train all on one split (split.file=RUN/split.csv)",
-                    )  # fmt: skip
     return notes
-
-
-def _saved_split(run: Path) -> SavedSplit | None:
-    """Return the split of a run, None for a bundle that stands alone."""
-    for folder in (run, run.parent):
-        if (folder / "split.csv").is_file():
-            return read_split(folder / "split.csv")
-    return None
 
 
 def fold_splits(plan: Plan, split: Split, num_folds: int) -> list[Split]:

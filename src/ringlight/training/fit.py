@@ -39,6 +39,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
         learner = learner_of(plan, folder / "checkpoints", partial(_after_epoch, plan, folder, tracker))
         val = plan.part("val") if len(plan.split.val) else None
         history = learner.fit(plan.part("train"), val, tracker=tracker, control=control, resume=resume)
+        plan = learner.plan  # a run in phases ends with another model than it began with
         if learner.is_divided:
             where = replace(where, reproducibility=DIVIDED)
         trained = time.perf_counter()
@@ -46,7 +47,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
         judged = time.perf_counter()
         probe = probe_of(plan)
     spent = {"fit": trained - started, "judge": judged - trained, "leak_probe": time.perf_counter() - judged}
-    values = results(plan, folder.name, history, verdict, probe, where, spent, learner.notes)
+    values = results(plan, folder.name, history, verdict, probe, where, spent, learner.notes, learner.phases)
     write_predictions(folder, verdict)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))

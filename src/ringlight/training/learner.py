@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ringlight.data.specs import Spec
     from ringlight.training.frozen import Frozen
+    from ringlight.training.objectives import Objective
     from ringlight.training.plan import Plan
     from ringlight.training.rules import Rules
     from ringlight.training.task import ClassificationTask
@@ -47,7 +48,8 @@ class DeepLearner:
     :class:`ringlight.evaluation.custom_metrics.Metric`, that tell of the validation part in the history as `val/NAME`
     and may be monitored, as those that `training.metrics` names. After `fit`, `weights_from` tells which checkpoint the
     module's weights come from, `head_spec` what stands in the place of its linear classifier (empty: nothing), `notes`
-    what happened on the way, and `is_divided` whether steps were divided for want of memory.
+    what happened on the way, `is_divided` whether steps were divided for want of memory, and `phases` what each phase
+    of a run in phases did.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class DeepLearner:
         self.head_spec: dict[str, Any] = {}
         self.notes: list[str] = []
         self.is_divided = False
+        self.phases: tuple[dict[str, Any], ...] = ()
         self.fingerprint = ""
         self._plan: Plan | None = None
         self.feeder = Feeder(spec, self.device, config=config, augmenter=augmenter)
@@ -132,15 +135,15 @@ class DeepLearner:
         keeper = Keeper(folder, chosen_by, None if chosen_by is None else monitor_mode(chosen_by, metrics=metrics))
         loader = self.feeder.train_loader(train, self._sampler(train))
         task = self._task(config, criterion, monitor, len(loader), train, metrics)
-        judged = None if monitor is None or val is None else self.feeder.val_loader(val)
-        with quiet_libraries(), translating_lost_workers(loader, judged):
+        judged = () if monitor is None or val is None else self._judged_loaders(train, val)
+        with quiet_libraries(), translating_lost_workers(loader, *judged):
             callbacks = [reporter, heartbeat, keeper, *extras(config, monitor, metrics)]
             trainer = make_trainer(config, self.device, callbacks)
             try:
                 trainer.fit(
                     task,
                     loader,
-                    judged,
+                    judged[0] if len(judged) == 1 else list(judged) or None,
                     ckpt_path=resume,
                     weights_only=True,
                 )
@@ -192,7 +195,7 @@ class DeepLearner:
 
     def _images_at_once(self, config: Config, shape: tuple[int, ...]) -> int | None:
         """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
-        if self.device.kind == "cuda" or self.feeder.is_windows:
+        if self.device.kind == "cuda" or self.feeder.is_windows or not self.objective.divisible:
             return None
         from ringlight.training.memory import images_at_once
 
@@ -218,9 +221,13 @@ class DeepLearner:
         training = config.training
         layout = "contiguous" if training.memory_format == "auto" else training.memory_format
         choice = SpeedChoice(training.precision, layout, training.compile is True, 1.0, (), "")
-        shape = (int(config.data.batch_size), self.spec.in_chans, *self.feeder.size_of(train))
+        shape = (self.feeder.batch_size, self.spec.in_chans, *self.feeder.size_of(train))
         apply_speed(self.module, choice, shape, self.device)
         return shape
+
+    def _judged_loaders(self, train: Dataset, val: Dataset) -> Sequence[Any]:  # noqa: ARG002 - for whoever looks at both
+        """Return what is gone through after every epoch."""
+        return (self.feeder.val_loader(val),)
 
     def _sampler(self, train: Dataset) -> EpochSampler | None:
         """Return the configured sampler over these records; None lets the loader shuffle."""
@@ -242,9 +249,8 @@ class DeepLearner:
     ) -> ClassificationTask:  # fmt: skip
         from ringlight.training.engine import optimizer_of, schedule_of
         from ringlight.training.mixing import mixer_of
-        from ringlight.training.task import ClassificationTask
 
-        return ClassificationTask(
+        return self._task_kind()(
             self.module,
             criterion,
             classes=self.classes,
@@ -255,10 +261,24 @@ class DeepLearner:
             monitor=monitor,
             device_input=self.feeder.device_input(train),
             mixer=mixer_of(config.augmentation, config.experiment.seed),
+            objective=self.objective,
             images_at_once=self._images_at_once(config, self._lay_out(config, train)),
             metrics=metrics,
             watched=() if monitor is None else tuple(monitors(config).values()),
         )
+
+    def _task_kind(self) -> type[ClassificationTask]:
+        """Return the Lightning task that trains the module."""
+        from ringlight.training.task import ClassificationTask
+
+        return ClassificationTask
+
+    @property
+    def objective(self) -> Objective:
+        """How the loss of a step comes about."""
+        from ringlight.training.objectives import Plain
+
+        return Plain()
 
     def further(self, prediction: Prediction) -> dict[str, float]:
         """Return the metrics that were asked for beside those of every run, of records whose truth is known."""

@@ -10,6 +10,7 @@ from ringlight.training.ensembles import EnsembleLearner
 from ringlight.training.estimators import EstimatorLearner
 from ringlight.training.frozen import FrozenLearner
 from ringlight.training.learner import DeepLearner
+from ringlight.training.phases import PhasesLearner
 from ringlight.training.plan import Plan
 from ringlight.types import History, Prediction
 
@@ -27,4 +28,6 @@ def learner_of(plan: Plan, folder: Path, on_epoch: Callable[[History, Prediction
         kind = EstimatorLearner
     if isinstance(plan.module, EnsembleModel):
         kind = EnsembleLearner
+    if plan.config.phases.order:
+        kind = PhasesLearner
     return kind.from_plan(plan, folder, on_epoch)

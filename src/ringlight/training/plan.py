@@ -22,6 +22,7 @@ from ringlight.training.heads import HEADS, head_problems
 from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
 from ringlight.training.monitors import check_monitors
+from ringlight.training.phase_config import phase_problems, task_problems
 from ringlight.training.records import check_dataset, data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
 from ringlight.types import Dataset, Split
@@ -81,10 +82,11 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
     """
     from ringlight.losses import LOSSES
     from ringlight.models import MODELS
+    from ringlight.models.margins import MARGINS
     from ringlight.optim import OPTIMIZERS, SCHEDULERS
 
     lines: list[str] = []
-    for catalogue in (MODELS, HEADS, LOSSES, SAMPLERS, OPTIMIZERS, SCHEDULERS, SOURCES):
+    for catalogue in (MODELS, HEADS, LOSSES, SAMPLERS, OPTIMIZERS, SCHEDULERS, MARGINS, SOURCES):
         section = tree.get(catalogue.family)
         if not isinstance(section, Mapping) or not isinstance(section.get(catalogue.name_key), str):
             continue  # the schema says so in its own line
@@ -166,6 +168,7 @@ def prepare(
     _try_optimization(config)
     fits_a_head = config.training.mode != "finetune" or config.imbalance.method == "crt"
     lines = head_problems(config) if fits_a_head else []
+    lines += phase_problems(config, part_problems)
     if lines:
         raise Problems(lines)
     inspection = load_dataset(config, cache) if dataset is None else check_dataset(dataset)
@@ -265,11 +268,17 @@ def _trainable(inspection: Inspection, config: Config) -> None:
 
 def _suits(dataset: Dataset, config: Config) -> None:
     """Refuse a model or an augmentation that is meant for the other kind of records."""
-    from ringlight.models import MODELS, takes_of
+    from ringlight.models import MODELS, is_estimator, takes_of
+    from ringlight.training.ensemble_plan import asks_for_ensemble
 
     kind: Kind = "images" if dataset.signals is None else "windows"
     takes = takes_of(MODELS.factory(config.model.name))
-    lines = augmentation_problems(config.augmentation, kind=kind)
+    lines = augmentation_problems(config.augmentation, kind=kind) + task_problems(config, dataset.task)
+    if config.phases.order and (is_estimator(MODELS.factory(config.model.name)) or asks_for_ensemble(config)):
+        lines.append(
+            f"phases: expected a network, which has an embedding to train, got {config.model.name}; choose another "
+            "model, or leave the phases out"
+        )
     if takes != kind:
         known = [name for name, part in MODELS.parts.items() if takes_of(part) == kind]
         lines.insert(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ringlight.config.schema import Config
@@ -26,6 +26,9 @@ SHAPING = (
 )  # fmt: skip
 """The sections that shape what a run learns and how it is judged."""
 
+OF_PHASES = ("phases", "supcon", "margin", "distill")
+"""Those that shape a run in phases."""
+
 
 def results(
     plan: Plan,
@@ -36,10 +39,11 @@ def results(
     where: Environment,
     timings: dict[str, float],
     happened: Sequence[str] = (),
+    phases: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Collect the results of a finished run as plain values.
 
-    `timings` are in seconds, `happened` the notes of the training itself.
+    `timings` are in seconds, `happened` the notes of the training itself, `phases` what each phase of a run tells.
     """
     config, monitor = plan.config, plan.monitor
     best = kept_row(history, config, monitor)
@@ -57,6 +61,7 @@ def results(
         **verdict.sections(),
         "imbalance": imbalance_card(plan),
         "ensemble": None,
+        "phases": [{key: value for key, value in phase.items() if key != "history"} for phase in phases],
         "history": history.rows,
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "environment": where.to_dict(),
@@ -65,12 +70,17 @@ def results(
 
 
 def kept_row(history: History, config: Config, monitor: str | None) -> dict[str, float] | None:
-    """Return the row of the epoch whose weights count, None where no validation part says which is best."""
-    if monitor is None:
+    """Return the row of the epoch whose weights count, None where no validation part says which is best.
+
+    Of a run in phases it is a row of the last one, whose model is judged.
+    """
+    if monitor is None or not history.rows:
         return None
     if config.training.restore == "last":
-        return history.rows[-1] if history.rows else None
-    return history.best(f"val/{monitor}", monitor_mode(monitor))
+        return history.rows[-1]
+    last = history.rows[-1].get("phase")
+    judged = History([row for row in history.rows if row.get("phase") == last])
+    return judged.best(f"val/{monitor}", monitor_mode(monitor))
 
 
 def imbalance_card(plan: Plan) -> dict[str, Any]:
@@ -150,6 +160,6 @@ def hyper_parameters(config: Config) -> dict[str, Any]:
     """Return the settings that shape training, flat: `optimizer.lr`, `data.batch_size`, ..."""
     tree = config.model_dump(mode="json")
     flat: dict[str, Any] = {"seed": config.experiment.seed}
-    for section in SHAPING:
+    for section in (*SHAPING, *(OF_PHASES if config.phases.order else ())):
         flat |= {f"{section}.{key}": value for key, value in tree[section].items()}
     return flat

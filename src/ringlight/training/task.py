@@ -24,7 +24,8 @@ from ringlight.training.chunks import (
     out_of_memory,
 )
 from ringlight.training.device_input import DeviceInput
-from ringlight.training.mixing import Mixup, mixed_loss
+from ringlight.training.mixing import Mixup
+from ringlight.training.objectives import Objective, Plain
 from ringlight.types import Batch, Prediction, Task
 
 
@@ -43,6 +44,9 @@ LOSS_CHECK_EVERY = 50
 
 class ClassificationTask(LightningModule):
     """Trains `module` (B, C, H, W) -> (B, K) with `criterion`, and scores it on the validation part after every epoch.
+
+    `objective` says how a step's loss comes about; by default it is criterion(module(inputs), targets). Where the
+    criterion needs more than logits and targets, `val_criterion` tells the loss of the validation part.
 
     The global random state is set from (seed, epoch) when an epoch starts, so that dropout and its like continue after
     a restart as if nothing had happened.
@@ -76,6 +80,8 @@ class ClassificationTask(LightningModule):
         device_input: DeviceInput | None = None,
         images_at_once: int | None = None,
         mixer: Mixup | None = None,
+        objective: Objective | None = None,
+        val_criterion: nn.Module | None = None,
         metrics: Mapping[str, Metric] = MappingProxyType({}),
         watched: Sequence[str] = (),
     ) -> None:
@@ -88,6 +94,8 @@ class ClassificationTask(LightningModule):
         self.monitor = monitor
         self.device_input = device_input
         self.mixer = mixer
+        self.objective = Plain() if objective is None else objective
+        self.val_criterion = val_criterion
         self.metrics = dict(metrics)  # a mapping that copies: averaged weights copy the whole task
         self.watched = tuple(watched)
         self._mix_weight: float | None = None
@@ -184,9 +192,8 @@ class ClassificationTask(LightningModule):
 
     def _loss_of(self, images: Tensor, targets: Tensor) -> Tensor:
         if self._mix_weight is not None:
-            return mixed_loss(self.criterion, self.module(images), targets, self._mix_weight)
-        loss: Tensor = self.criterion(self.module(images), targets)
-        return loss
+            return self.objective.mixed(self.module, self.criterion, images, targets, self._mix_weight)
+        return self.objective.loss(self.module, self.criterion, images, targets)
 
     def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
         """Add the step's gradient to the parameters; when memory runs out, again in chunks, until they fit.
@@ -240,6 +247,12 @@ class ClassificationTask(LightningModule):
         return loss
 
     def _lower(self, reason: str) -> None:
+        if not self.objective.divisible:
+            raise TrainingError(
+                "memory for a whole batch, whose records are compared with each other", got=reason,
+                where=f"training, epoch {self.current_epoch}, step {self._step}",
+                fix="lower data.batch_size or supcon.num_views, or make data.image_size smaller",
+            )  # fmt: skip
         if self._batch is not None:
             self._memory.lower(len(self._batch["input"]), epoch=self.current_epoch, step=self._step, reason=reason)
 
@@ -274,7 +287,8 @@ class ClassificationTask(LightningModule):
         """Score the whole validation part at once; averages of batch scores would not be the scores."""
         scored = torch.cat([logits for logits, _ in self._scores])
         targets = torch.cat([targets for _, targets in self._scores])
-        loss, logits = float(self.criterion(scored, targets)), scored.cpu()
+        judge = self.criterion if self.val_criterion is None else self.val_criterion
+        loss, logits = float(judge(scored, targets)), scored.cpu()
         if not (np.isfinite(loss) and bool(torch.isfinite(logits).all())):
             self._refuse_loss(loss)
         self._scores = []

@@ -258,7 +258,7 @@ def test_labels_of_several_classes_are_refused_with_the_way_out() -> None:
     with pytest.raises(ConfigError) as caught:
         check_margin_task("arcface", "multilabel")
     assert str(caught.value) == (
-        "margin.name: expected a multiclass data set for margin `arcface`, got multilabel; use margin.name=linear or "
+        "margin.head: expected a multiclass data set for margin `arcface`, got multilabel; use margin.head=linear or "
         "cosine: a margin on a multi-label task has no one true class to favour"
     )
     check_margin_task("arcface", "multiclass")
@@ -267,7 +267,7 @@ def test_labels_of_several_classes_are_refused_with_the_way_out() -> None:
         built("arcface")(EMBEDDINGS, torch.zeros(12, 4))
     assert str(refused.value) == (
         "margin `arcface`: expected one class index an embedding, (B,): a margin needs the one true class, got targets "
-        "(12, 4) of torch.float32 for embeddings (12, 5); use margin.name=linear or cosine for a multi-label task or "
+        "(12, 4) of torch.float32 for embeddings (12, 5); use margin.head=linear or cosine for a multi-label task or "
         "blended labels"
     )
 
@@ -283,5 +283,5 @@ def test_embeddings_of_another_width_are_refused() -> None:
 
 def test_an_unknown_head_gets_the_near_miss() -> None:
     assert MARGINS.problems("arcfase", {}) == [
-        "margin.name: expected a known margin, got `arcfase`; did you mean `arcface`?"
+        "margin.head: expected a known margin, got `arcfase`; did you mean `arcface`?"
     ]
