@@ -13,6 +13,7 @@ from ringlight.losses.adjust import post_hoc_logit_adjustment
 from ringlight.losses.asymmetric import AsymmetricLoss
 from ringlight.losses.cost import CostSensitive, LeakAwareLoss
 from ringlight.losses.cross_entropy import BCEWithLogits, CrossEntropy, WeightedCrossEntropy
+from ringlight.losses.evidential import Evidential
 from ringlight.losses.focal import FocalLoss
 from ringlight.losses.ldam import LDAM
 from ringlight.losses.priors import BalancedSoftmax, LogitAdjustment
@@ -32,6 +33,7 @@ LOSSES: Catalogue[nn.Module] = Catalogue(
         "asymmetric_loss": AsymmetricLoss,
         "leak_aware_loss": LeakAwareLoss,
         "cost_sensitive": CostSensitive,
+        "evidential": Evidential,
         "categorical_crossentropy": CrossEntropy,
         "weighted_categorical_crossentropy": WeightedCrossEntropy,
     },
@@ -65,6 +67,7 @@ __all__ = [
     "ContrastiveLoss",
     "CostSensitive",
     "CrossEntropy",
+    "Evidential",
     "FocalLoss",
     "LeakAwareLoss",
     "LogitAdjustment",

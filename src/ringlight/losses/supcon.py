@@ -70,7 +70,7 @@ class ContrastiveLoss(nn.Module):
         raise NotImplementedError
 
     def _check_pairs(self, labels_n: Tensor) -> None:
-        counts = labels_n.unique(return_counts=True)[1].tolist()
+        counts = torch.unique(labels_n, return_counts=True)[1].tolist()
         if max(counts, default=0) < 2:
             raise TrainingError(
                 "two embeddings of one label or more in every batch", got=f"{len(counts)}, each of a label of its own",
