@@ -1,6 +1,6 @@
 """Losses: (logits (B, K), targets) -> a number. Each knows its tasks and reports its parameters.
 
-Beside them, contrastive losses of embeddings (N, D) and labels (N,).
+Beside them, contrastive losses of embeddings (N, D) and labels (N,), and the loss of a student with a teacher.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ringlight.losses.adjust import post_hoc_logit_adjustment
 from ringlight.losses.asymmetric import AsymmetricLoss
 from ringlight.losses.cost import CostSensitive, LeakAwareLoss
 from ringlight.losses.cross_entropy import BCEWithLogits, CrossEntropy, WeightedCrossEntropy
+from ringlight.losses.distillation import DistillationLoss
 from ringlight.losses.evidential import Evidential
 from ringlight.losses.focal import FocalLoss
 from ringlight.losses.ldam import LDAM
@@ -67,6 +68,7 @@ __all__ = [
     "ContrastiveLoss",
     "CostSensitive",
     "CrossEntropy",
+    "DistillationLoss",
     "Evidential",
     "FocalLoss",
     "LeakAwareLoss",
