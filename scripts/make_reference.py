@@ -10,8 +10,8 @@ from ringlight.config.reference import reference_page
 from ringlight.data import SOURCES
 from ringlight.data.augmentations import AUGMENTATIONS
 from ringlight.files import write_text
-from ringlight.losses import LOSSES
-from ringlight.models import MODELS, describe_models
+from ringlight.losses import CONTRASTIVE, LOSSES
+from ringlight.models import MARGINS, MODELS, describe_models
 from ringlight.optim import OPTIMIZERS, SCHEDULERS
 from ringlight.registry import Catalogue
 
@@ -30,6 +30,8 @@ CATALOGUES: tuple[tuple[str, Catalogue[Any], str], ...] = (
         "name (`resnet18`, `efficientnet_b0`, `convnext_tiny.fb_in22k`, ...).",
     ),
     ("Losses", LOSSES, "`loss.name`; parameters are keys of `loss`."),
+    ("Contrastive losses", CONTRASTIVE, "Losses of embeddings and labels, before there is a classifier."),
+    ("Margin heads", MARGINS, "Classifiers whose true class has to win by a margin in training."),
     ("Optimizers", OPTIMIZERS, "`optimizer.name`; parameters are keys of `optimizer`, beside `lr` and `weight_decay`."),
     ("Schedules", SCHEDULERS, "`scheduler.name`; parameters are keys of `scheduler`, beside `warmup_epochs`."),
 )

@@ -15,7 +15,7 @@ from torch import nn
 
 import ringlight.losses
 from ringlight.errors import ConfigError, Problems
-from ringlight.losses import CONTRASTIVE, LOSSES, SAME_LOSS, ContrastiveLoss
+from ringlight.losses import CONTRASTIVE, LOSSES, SAME_LOSS, ContrastiveLoss, DistillationLoss
 
 COUNTS = [30, 5, 10]
 COMMON = ("num_classes", "task", "class_counts", "num_records")
@@ -109,7 +109,7 @@ def test_nothing_public_is_missing_from_the_catalogues():
         for name, value in vars(module).items():
             if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
                 found |= set() if name.startswith("_") else {value}
-    assert found - {ContrastiveLoss} == {*LOSSES.parts.values(), *CONTRASTIVE.parts.values()}
+    assert found - {ContrastiveLoss, DistillationLoss} == {*LOSSES.parts.values(), *CONTRASTIVE.parts.values()}
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)

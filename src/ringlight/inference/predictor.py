@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Image = Path | str | npt.NDArray[Any]
 """A picture to predict: a path, or an array (H, W) or (H, W, C) as `data.preprocess.read_image` takes it."""
 
+EVIDENTIAL = "evidential"
+"""The head whose logits are log Dirichlet parameters."""
 WINDOWS_AT_ONCE = 256
 """Windows that go through a model together unless the caller says otherwise."""
 
@@ -41,6 +43,21 @@ def forward(module: nn.Module, inputs: Tensor, device: str) -> npt.NDArray[np.fl
     return scores
 
 
+def dirichlet_uncertainty(logits_nk: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return K / S (N,), the uncertainty mass of logits that are log(alpha), S the sum of alpha.
+
+    Sensoy et al. 2018, arXiv:1806.01768, equation 1 and below. Of the logits as the model gave them: calibration moves
+    probabilities, not evidence.
+
+    Examples:
+        No evidence for two classes, and a hundred pieces for one of them:
+
+        >>> dirichlet_uncertainty(np.log(np.array([[1.0, 1.0], [101.0, 1.0]], np.float32))).round(4).tolist()
+        [1.0, 0.0196]
+    """
+    return np.asarray(logits_nk.shape[1] / np.exp(logits_nk.astype(np.float64)).sum(axis=1))
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """Scores and decisions of N images or windows.
@@ -48,7 +65,8 @@ class Result:
     `prediction` holds the raw scores, `probabilities` (N, K) the calibrated ones in double precision. `decisions`
     (N, K) is what the operating point named `operating_point` made of them, `labels` the same as class names.
     `scores` (N,) says how sure each decision is, from 0 to 1; `rejected` (N,) which are not sure enough and need a
-    human, None when the model has no such limit.
+    human, None when the model has no such limit. `uncertainties` (N,) of an evidential model are K / S, from near 0 to
+    1: no evidence at all; None for every other model.
     """
 
     prediction: Prediction
@@ -58,11 +76,12 @@ class Result:
     scores: npt.NDArray[np.float64]
     operating_point: str = DEFAULT_POINT
     rejected: npt.NDArray[np.bool_] | None = None
+    uncertainties: npt.NDArray[np.float64] | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one plain row an image: id, labels, a probability per class; `to_human` where the model has a limit.
 
-        A class of that name keeps its column.
+        An evidential model's have `uncertainty`. A class of such a name keeps its column.
         """
         rows = [
             {"id": key, "labels": ";".join(labels), **dict(zip(self.prediction.classes, map(float, row), strict=True))}
@@ -71,6 +90,9 @@ class Result:
         if self.rejected is not None:
             for row, rejected in zip(rows, self.rejected.tolist(), strict=True):
                 row.setdefault("to_human", rejected)
+        if self.uncertainties is not None:
+            for row, uncertainty in zip(rows, self.uncertainties.tolist(), strict=True):
+                row.setdefault("uncertainty", uncertainty)
         return rows
 
 
@@ -103,6 +125,7 @@ class Predictor:
         self.tta = Tta.from_dict(bundle.tta, "bundle")
         self.device = choose_device(device).device
         self.module = module.to(self.device).eval()
+        self._is_evidential = (bundle.architecture.get("head") or {}).get("name") == EVIDENTIAL
 
     @classmethod
     def from_path(
@@ -220,6 +243,7 @@ class Predictor:
             scores=scores,
             operating_point=self.point.name,
             rejected=None if limit is None else scores < limit,
+            uncertainties=dirichlet_uncertainty(prediction.logits) if self._is_evidential else None,
         )
 
     def _batches(self, items: Sequence[Image], batch_size: int, spec: InputSpec) -> Any:

@@ -1,6 +1,6 @@
 """Losses: (logits (B, K), targets) -> a number. Each knows its tasks and reports its parameters.
 
-Beside them, contrastive losses of embeddings (N, D) and labels (N,).
+Beside them, contrastive losses of embeddings (N, D) and labels (N,), and the loss of a student with a teacher.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from ringlight.losses.adjust import post_hoc_logit_adjustment
 from ringlight.losses.asymmetric import AsymmetricLoss
 from ringlight.losses.cost import CostSensitive, LeakAwareLoss
 from ringlight.losses.cross_entropy import BCEWithLogits, CrossEntropy, WeightedCrossEntropy
+from ringlight.losses.distillation import DistillationLoss
+from ringlight.losses.evidential import Evidential
 from ringlight.losses.focal import FocalLoss
 from ringlight.losses.ldam import LDAM
 from ringlight.losses.priors import BalancedSoftmax, LogitAdjustment
@@ -32,6 +34,7 @@ LOSSES: Catalogue[nn.Module] = Catalogue(
         "asymmetric_loss": AsymmetricLoss,
         "leak_aware_loss": LeakAwareLoss,
         "cost_sensitive": CostSensitive,
+        "evidential": Evidential,
         "categorical_crossentropy": CrossEntropy,
         "weighted_categorical_crossentropy": WeightedCrossEntropy,
     },
@@ -65,6 +68,8 @@ __all__ = [
     "ContrastiveLoss",
     "CostSensitive",
     "CrossEntropy",
+    "DistillationLoss",
+    "Evidential",
     "FocalLoss",
     "LeakAwareLoss",
     "LogitAdjustment",

@@ -24,7 +24,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch leaves the arguments open
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
         distributed.all_reduce(total)
         start = distributed.get_rank() * ctx.size
@@ -35,5 +35,5 @@ def gathered(local: Tensor) -> Tensor:
     """Return the tensors (N, ...) of all processes as one (W N, ...); every process must bring as many rows."""
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return local
-    whole: Tensor = _Gathered.apply(local)  # type: ignore[no-untyped-call]
+    whole: Tensor = _Gathered.apply(local)
     return whole

@@ -72,7 +72,7 @@ class ContrastiveLoss(nn.Module):
 
     def _has_pairs(self, labels_n: Tensor) -> bool:
         """Return whether there are embeddings of different labels, as chance may leave out of a small batch."""
-        counts = labels_n.unique(return_counts=True)[1].tolist()
+        counts = torch.unique(labels_n, return_counts=True)[1].tolist()
         if max(counts, default=0) < 2:
             raise TrainingError(
                 "two embeddings of one label or more in every batch", got=f"{len(counts)}, each of a label of its own",

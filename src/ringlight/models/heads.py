@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.errors import ModelError, UserError
-from ringlight.models.margins import MARGINS, MarginHead
+from ringlight.models.evidential import EvidentialHead
+from ringlight.models.margin_base import MarginHead
+from ringlight.models.margins import MARGINS
 from ringlight.types import Task
 
 LEAST = 1e-3
@@ -87,24 +89,52 @@ def make_head(spec: Mapping[str, Any], num_features: int, num_classes: int) -> n
     """Build an empty head as a bundle describes it.
 
     `{"name": "cosine"}` and `{"name": "knn", ...}` are fitted to frozen features; `{"family": "margin", ...}` is what
-    the `spec()` of a margin head gives.
+    the `spec()` of a margin head gives, `{"name": "evidential", "of": {...}}` that of an evidential one.
 
     Raises:
         ModelError: a name or a value that this release does not know.
     """
     params = {key: value for key, value in spec.items() if key not in ("family", "name")}
-    kinds = {"cosine": CosineHead, "knn": NeighborsHead}
+    kinds = {"cosine": CosineHead, "knn": NeighborsHead, "linear": nn.Linear}
     margins = spec.get("family") == "margin"
     try:
         if margins:
             return MARGINS.build(spec["name"], in_features=num_features, out_features=num_classes, **params)
+        if spec["name"] == "evidential":
+            return EvidentialHead(make_head(spec["of"], num_features, num_classes))
         head: nn.Module = kinds[spec["name"]](num_features, num_classes, **params)
-    except (KeyError, TypeError, UserError) as error:
+    except (AttributeError, KeyError, TypeError, UserError) as error:
+        known = MARGINS if margins else [*kinds, "evidential"]
         raise ModelError(
-            f"a head of {', '.join(MARGINS if margins else kinds)} with its parameters", got=f"{dict(spec)!r}",
-            where="head", fix="load it with the Ringlight that wrote it",
+            f"a head of {', '.join(known)} with its parameters", got=f"{dict(spec)!r}", where="head",
+            fix="load it with the Ringlight that wrote it",
         ) from error  # fmt: skip
     return head
+
+
+def install_evidential(module: nn.Module) -> None:
+    """Let the model's classifier give log Dirichlet parameters, as the evidential loss expects them.
+
+    Raises:
+        ModelError: the model does not end in a linear layer or a margin head.
+    """
+    found = module.get_classifier() if hasattr(module, "get_classifier") else None  # type: ignore[operator]
+    if isinstance(found, EvidentialHead):
+        return
+    if not isinstance(found, nn.Linear | MarginHead):
+        raise ModelError(
+            "a model that ends in one linear layer or a margin head for `evidential`",
+            got=f"{type(module).__name__} that ends in {type(found).__name__}",
+            where="loss.name",
+            fix="choose another model, or loss=cross_entropy",
+        )
+    install_head(module, EvidentialHead(found))
+
+
+def head_spec_of(module: nn.Module) -> dict[str, Any]:
+    """Return what :func:`make_head` builds the model's classifier from; empty where it is the plain linear layer."""
+    found = module.get_classifier() if hasattr(module, "get_classifier") else None  # type: ignore[operator]
+    return found.spec() if isinstance(found, MarginHead | EvidentialHead) else {}
 
 
 def classifier_of(module: nn.Module) -> nn.Module:
@@ -114,7 +144,7 @@ def classifier_of(module: nn.Module) -> nn.Module:
         ModelError: the model has no such layer, or one that is not linear and not one of the heads above.
     """
     found = module.get_classifier() if hasattr(module, "get_classifier") else None  # type: ignore[operator]
-    if isinstance(found, nn.Linear | CosineHead | NeighborsHead | MarginHead):
+    if isinstance(found, nn.Linear | CosineHead | NeighborsHead | MarginHead | EvidentialHead):
         return found
     raise ModelError(
         "a model that ends in one linear layer",
@@ -131,7 +161,7 @@ def num_features_of(module: nn.Module) -> int:
         ModelError: see :func:`classifier_of`.
     """
     layer = classifier_of(module)
-    if isinstance(layer, nn.Linear | MarginHead):
+    if isinstance(layer, nn.Linear | MarginHead | EvidentialHead):
         return int(layer.in_features)
     kept = layer.weight if isinstance(layer, CosineHead) else layer.features
     return int(torch.as_tensor(kept).shape[1])

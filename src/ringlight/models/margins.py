@@ -81,7 +81,8 @@ class SubCenterArcFace(ArcFace):
 
     def cosines(self, embedding_bd: Tensor) -> Tensor:
         """Return the cosines (B, K) to the nearest prototype of each class."""
-        return super().cosines(embedding_bd).unflatten(1, (self.out_features, self.num_centers)).max(dim=2).values
+        cosine_bks = super().cosines(embedding_bd).reshape(-1, self.out_features, self.num_centers)
+        return cosine_bks.max(dim=2).values
 
     def get_params(self) -> dict[str, Any]:
         """Return the parameters, ready for JSON."""

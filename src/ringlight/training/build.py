@@ -105,6 +105,7 @@ def build_parts(
     size = spec.size or next(iter(inspection.image_sizes))
     config, notes = _batch_size(config, built.module, size, len(train), device)
     config, choice = _method(config, train, dataset, augmenter, built.module, spec, device, cache)
+    prepare_head(config, built.module)
     sampler = sampler_of(config, train, augmenter)
     seen = seen_by(sampler, train)
     criterion = criterion_of(config, train.task, seen)
@@ -117,6 +118,25 @@ def build_parts(
         augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
         notes=(built.weights.note, *(() if choice is None else (choice.sentence,)), *notes, *told),
     )  # fmt: skip
+
+
+def prepare_head(config: Config, module: nn.Module) -> None:
+    """Give the model the classifier that its loss expects: evidence for `evidential`, else the linear one it has.
+
+    Raises:
+        ConfigError: the classifier is to be fitted to features, which gives no evidence.
+        ModelError: a model without one linear layer at its end.
+    """
+    if config.loss.name != "evidential":
+        return
+    if config.training.mode != "finetune":
+        raise ConfigError(
+            "finetune for loss `evidential`", got=config.training.mode, where="training.mode",
+            fix="set training.mode=finetune, or loss=cross_entropy",
+        )  # fmt: skip
+    from ringlight.models.heads import install_evidential
+
+    install_evidential(module)
 
 
 def augmenter_of(config: Config, train: Dataset) -> Augmenter | None:

@@ -18,7 +18,7 @@ from ringlight.data.window_spec import Normalize, WindowSpec
 from ringlight.errors import ConfigError, Problems
 from ringlight.records import Signals
 from ringlight.runtime import DeviceChoice, choose_precision, seed_everything
-from ringlight.training.build import FROZEN_BATCH, TORCH_PREFETCH, Built, resolve
+from ringlight.training.build import FROZEN_BATCH, TORCH_PREFETCH, Built, prepare_head, resolve
 from ringlight.training.drawing import criterion_of, sampler_of, seen_by, shown
 from ringlight.training.ensemble_plan import asks_for_ensemble, ensemble_model, ensemble_problems, written_out
 from ringlight.training.frozen_features import FeatureTable
@@ -73,6 +73,8 @@ def build_window_parts(
     seen = seen_by(sampler, train)
     if estimator and train.task not in getattr(LOSSES.factory(config.loss.name), "tasks", (train.task,)):
         config = plain(config, train.task)  # it is only told: nothing is trained by it
+    if not (estimator or is_ensemble):
+        prepare_head(config, built.module)
     criterion = criterion_of(config, train.task, seen)
     found = {**_data_path(config, device, signals, spec), "model.pretrained": False}
     return Built(

@@ -315,14 +315,17 @@ class DeepLearner:
         """Describe the model as a bundle with its metrics and rules; a loaded model as it was described."""
         if self._origin is not None:
             return self._origin
+        from ringlight.models.heads import head_spec_of
+
         config, _, _ = self._needs()
+        head = self.head_spec or head_spec_of(self.module)
         return Bundle(
             architecture={
                 "name": config.model.name,
                 "in_chans": config.model.in_chans,
                 "drop_rate": config.model.drop_rate,
                 "params": config.model.params(),
-                **({"head": self.head_spec} if self.head_spec else {}),
+                **({"head": head} if head else {}),
             },
             task=self.task,
             classes=self.classes,

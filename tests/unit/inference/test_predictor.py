@@ -125,6 +125,21 @@ def test_unsure_decisions_are_for_a_human() -> None:
     assert "to_human" not in predictor().predict(WHITE).rows()[0]
 
 
+def test_an_evidential_model_tells_its_uncertainty_of_the_scores_before_calibration() -> None:
+    """K / S of alpha = exp(logits); a class of that name keeps its column."""
+    head = {"head": {"name": "evidential", "of": {"name": "linear", "bias": True}}}
+    bundle = replace(bundle_of(calibration=calibration(0.5)), architecture=head)
+    result = Predictor(bundle, Grey(), device="cpu").predict([WHITE, np.zeros_like(WHITE)])
+    assert result.uncertainties is not None
+    np.testing.assert_allclose(result.uncertainties, [3 / np.exp(RAW).sum(), 1.0], rtol=1e-5)
+    assert [row["uncertainty"] for row in result.rows()] == result.uncertainties.tolist()
+    named = replace(result, prediction=replace(result.prediction, classes=("uncertainty", "scratch", "dent")))
+    assert named.rows()[0]["uncertainty"] == result.probabilities[0, 0]
+    plain = predictor().predict(WHITE)
+    assert plain.uncertainties is None
+    assert "uncertainty" not in plain.rows()[0]
+
+
 def test_the_views_of_a_bundle_are_averaged() -> None:
     half = np.zeros((8, 8), np.uint8)
     half[:, :4] = 255  # bright on the left: its mirror image has logits of 0

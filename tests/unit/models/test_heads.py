@@ -134,7 +134,7 @@ def test_a_spec_that_this_release_does_not_know_is_refused(spec: dict[str, objec
     with pytest.raises(ModelError) as caught:
         make_head(spec, 8, 3)
     assert str(caught.value) == (
-        f"head: expected a head of cosine, knn with its parameters, got {spec!r}; "
+        f"head: expected a head of cosine, knn, linear, evidential with its parameters, got {spec!r}; "
         "load it with the Ringlight that wrote it"
     )
 
