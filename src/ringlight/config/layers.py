@@ -60,8 +60,9 @@ def lay(base: Mapping[str, Tree], layers: Sequence[Layer], load_group: LoadGroup
     result = {}
     for section in SECTIONS:
         settle = _settle_part if section in PARTS else _settle_plain
-        given = base.get(section) or {}
-        values = {"order": given} if isinstance(given, list) else dict(given)  # `phases: [supcon, margin]`
+        given: object = base.get(section) or {}
+        # A recipe may say `phases: [supcon, margin]`.
+        values: Tree = dict(given) if isinstance(given, Mapping) else {"order": given}
         result[section] = settle(section, values, layers, load_group)
     return result
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringlight.data.sampling_base import EpochSampler, IntArray, Key
+from ringlight.data.sampling_base import EpochSampler, Key
+from ringlight.data.sampling_order import IntArray
 from ringlight.errors import ConfigError
 
 

@@ -42,8 +42,9 @@ from ringlight.evaluation.report_verdict import verdict
 
 SECTIONS: tuple[Callable[[Mapping[str, Any]], Section | None], ...] = (
     data_section, folds_section, scores_section, confusion_section, classes_section, curves_section,
-    calibration_section, operating_section, plant_section, reject_section, phases_section, learning_section, imbalance_section,
-    energy_section, gains_section, mistakes_section, slices_section, notes_section, configuration_section,
+    calibration_section, operating_section, plant_section, reject_section, phases_section, learning_section,
+    imbalance_section, energy_section, gains_section, mistakes_section, slices_section, notes_section,
+    configuration_section,
 )  # fmt: skip
 """The parts of a report in order; each is made from the results, which may hold nothing for it."""
 

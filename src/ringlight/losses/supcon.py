@@ -25,7 +25,8 @@ class ContrastiveLoss(nn.Module):
 
     The views of an image carry its label each, in any order. Embeddings are brought to length 1 here. Where several
     processes train together, each brings its share and gets the loss of the whole batch, with the gradients of one
-    process that has it all (proved with two); each has to bring as many embeddings. A batch of one label alone counts 0.
+    process that has it all (proved with two); each has to bring as many embeddings. A batch of one label alone
+    counts 0.
 
     Args:
         temperature: tau, above 0: the smaller, the more the nearest others count.

@@ -37,7 +37,7 @@ class Objective(Protocol):
         ...
 
     def mixed(self, module: nn.Module, criterion: nn.Module, inputs: Tensor, pairs: Tensor, weight: float) -> Tensor:
-        """Return the loss of a mixed batch: `weight` of the first target of each pair (B, 2, ...), the rest the other."""
+        """Return the loss of a mixed batch: `weight` of the first target of each pair (B, 2, ...), else the other."""
         ...
 
 

@@ -91,7 +91,7 @@ def _supcon_problems(config: Config) -> list[str]:
         return []
     if phase.loss == "nt_xent":
         return [
-            "supcon.num_views: expected 2 or more for supcon.loss=nt_xent, which compares the views of a record, got 1; "
+            "supcon.num_views: expected 2 or more for supcon.loss=nt_xent, which compares views of a record, got 1; "
             "set supcon.num_views=2"
         ]
     if config.sampler.name not in PAIRING_SAMPLERS:
@@ -109,8 +109,8 @@ def _input_problems(config: Config) -> list[str]:
         start = getattr(config, name).start_from if name != "distill" else None
         if start is not None and name != order[0]:
             lines.append(
-                f"{name}.start_from: expected null, since the phase {order[order.index(name) - 1]} comes before it, got "
-                f"{start}; leave one of the two out"
+                f"{name}.start_from: expected null, since the phase {order[order.index(name) - 1]} comes before it, "
+                f"got {start}; leave one of the two out"
             )
         lines += _missing({f"{name}.start_from": start})
     if "distill" not in order:
@@ -155,8 +155,8 @@ def task_problems(config: Config, task: Task) -> list[str]:
             "supcon.loss: expected nt_xent for records with several labels, where no two need be of one class, got "
             "supcon; set supcon.loss=nt_xent"
         )
-    if "margin" in order and config.margin.head in MARGINS and task not in MARGINS.factory(config.margin.head).tasks:
-        known = [name for name, head in MARGINS.parts.items() if task in head.tasks]
+    known = [name for name, head in MARGINS.parts.items() if task in getattr(head, "tasks", (task,))]
+    if "margin" in order and config.margin.head in MARGINS.parts and config.margin.head not in known:
         lines.append(
             f"margin.head: expected a head for records with several labels, got {config.margin.head}: a margin needs "
             f"the one true class; choose from: {', '.join(known)}"

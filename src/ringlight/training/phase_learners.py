@@ -22,7 +22,9 @@ from ringlight.data.sampling_views import ViewsSampler
 from ringlight.losses import CONTRASTIVE
 from ringlight.losses.distillation import DistillationLoss
 from ringlight.models.embedding import EmbeddingModel, Projection, Student, put_together, take_apart
+from ringlight.models.evidential import EvidentialHead
 from ringlight.models.heads import num_features_of
+from ringlight.models.margin_base import MarginHead
 from ringlight.models.margins import MARGINS
 from ringlight.runtime import quiet_libraries
 from ringlight.training.contrastive import ContrastiveTask, VoteLoss, head_spec, neighbors_head
@@ -48,14 +50,12 @@ class PhaseLearner(DeepLearner):
         parts = self.module
         if not isinstance(parts, EmbeddingModel):
             raise TypeError(f"expected an EmbeddingModel, got {type(parts).__name__}")
-        head, self.head_spec = self.last_layer(parts, train)
-        self.module = put_together(parts.trunk, head)
+        self.module = put_together(parts.trunk, self.last_layer(parts, train))
         return self.module
 
-    def last_layer(self, parts: EmbeddingModel, train: Dataset) -> tuple[nn.Module, dict[str, Any]]:  # noqa: ARG002
-        """Return what stands behind the trunk in the end, and what a bundle rebuilds it from (a linear layer: {})."""
-        spec = getattr(parts.head, "spec", None)
-        return parts.head, spec() if callable(spec) else {}
+    def last_layer(self, parts: EmbeddingModel, train: Dataset) -> nn.Module:  # noqa: ARG002 - for one that is fitted
+        """Return what stands behind the trunk in the end."""
+        return parts.head
 
     def finish(self, train: Dataset) -> None:
         """Leave out what follows an ordinary training: it would act on a model that is taken apart."""
@@ -93,19 +93,20 @@ class SupConLearner(PhaseLearner):
         """How the loss of a step comes about."""
         return Contrastive()
 
-    def last_layer(self, parts: EmbeddingModel, train: Dataset) -> tuple[nn.Module, dict[str, Any]]:
+    def last_layer(self, parts: EmbeddingModel, train: Dataset) -> nn.Module:
         """Return a vote of the nearest training records."""
         bank, phase = self._bank(train), self.plan.config.supcon
         parts = parts.to(self.device.device).eval()
-        embedded: list[torch.Tensor] = []
         with quiet_libraries(), torch.inference_mode():
-            for batch in self.feeder.loader(bank):
-                embedded.append(parts.embed(batch["input"].to(self.device.device)).float())
+            embedded = [
+                parts.embed(batch["input"].to(self.device.device)).float() for batch in self.feeder.loader(bank)
+            ]
         kind = torch.int64 if self.task == "multiclass" else torch.float32
         truth = torch.as_tensor(np.asarray(bank.targets()), dtype=kind, device=self.device.device)
         vectors = torch.cat(embedded).clone()  # a tensor of inference mode could not be part of a model
         head = neighbors_head(vectors, truth, len(self.classes), phase.num_neighbors, self.task)
-        return head, head_spec(head)
+        self.head_spec = head_spec(head)
+        return head
 
     def _bank(self, train: Dataset) -> Dataset:
         """Return the training records that may vote: all, or as many as were asked for, drawn once."""
@@ -140,7 +141,11 @@ class MarginLearner(PhaseLearner):
         """Take `whole` apart; a new head stands in the place of its last layer."""
         phase, width = plan.config.margin, num_features_of(whole)
         trunk, _ = take_apart(whole)
-        head = MARGINS.build(phase.head, in_features=width, out_features=len(plan.dataset.classes), **phase.params())
+        head: nn.Module = MARGINS.build(
+            phase.head, in_features=width, out_features=len(plan.dataset.classes), **phase.params()
+        )
+        if isinstance(head, MarginHead) and plan.config.loss.name == "evidential":
+            head = EvidentialHead(head)
         return cls.from_plan(replace(plan, module=EmbeddingModel(trunk, head)), folder, on_epoch)
 
     @property
@@ -161,12 +166,12 @@ class DistillLearner(PhaseLearner):
         """Take the student apart; `teacher_width` is the length of the teacher's embedding."""
         phase, width = plan.config.distill, num_features_of(whole)
         trunk, head = take_apart(whole)
-        projection = nn.Linear(width, teacher_width) if phase.feature_weight > 0 else None
         criterion = DistillationLoss(
             plan.criterion, temperature=phase.temperature, hard_weight=phase.hard_weight,
-            soft_weight=phase.soft_weight, feature_weight=phase.feature_weight,
+            soft_weight=phase.soft_weight, feature_weight=phase.feature_weight, num_student_features=width,
+            num_teacher_features=teacher_width,
         )  # fmt: skip
-        made = replace(plan, module=Student(trunk, head, projection), criterion=criterion)
+        made = replace(plan, module=Student(trunk, head, criterion.projection), criterion=criterion)
         learner = cls.from_plan(made, folder, on_epoch)
         learner.val_criterion = plan.criterion
         learner.teacher = teacher

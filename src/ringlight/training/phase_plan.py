@@ -10,7 +10,7 @@ from ringlight.data.augment_batch import BatchAugmenter
 from ringlight.data.augment_config import has_augmentation
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.signal_augment import SignalAugmenter
-from ringlight.training.build import augmentation_of, augmenter_of
+from ringlight.training.build import augmentation_of, augmenter_of, prepare_head
 from ringlight.training.drawing import sampler_of
 from ringlight.training.phase_config import phase_config, section_of
 
@@ -62,12 +62,14 @@ def student_plan(plan: Plan) -> Plan:
             model.name, num_classes=classes, in_chans=plan.spec.in_chans, length=plan.spec.length,
             drop_rate=model.drop_rate, task=plan.dataset.task, seed=config.experiment.seed, params=model.params(),
         )  # fmt: skip
+        prepare_head(config, built.module)
         return replace(plan, module=built.module, weights=built.weights)
     built = build_model(
         model.name, num_classes=classes, in_chans=model.in_chans, drop_rate=model.drop_rate,
         pretrained=model.pretrained, weights_folder=config.weights.folder, image_size=plan.spec.size,
         params=model.params(),
     )  # fmt: skip
+    prepare_head(config, built.module)
     resolved = config.replacing({"model.pretrained": built.weights.source != "random"})
     spec = replace(plan.spec, mean=built.mean, std=built.std)
     return replace(plan, config=resolved, module=built.module, weights=built.weights, spec=spec)
