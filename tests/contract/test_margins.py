@@ -108,6 +108,13 @@ def test_it_is_float32_and_finite_with_finite_gradients_at_the_ends(head, dtype)
     assert torch.isfinite(head.weight.grad).all()
 
 
+def test_it_is_exported_without_regions_of_another_number_format(head):
+    """The wrapper of such a region is an operator that only torch knows."""
+    exported = torch.export.export(head.eval(), (EMBEDDINGS,))
+    assert "autocast" not in str(exported.graph)
+    torch.testing.assert_close(exported.module()(EMBEDDINGS), head(EMBEDDINGS))
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "linear"])
 def test_a_very_large_scale_stays_finite(name):
     head = build(name, scale=1e4)

@@ -182,10 +182,11 @@ class DistillationLoss(nn.Module):
 
     def get_params(self) -> dict[str, Any]:
         """Return the parameters as they act, ready for JSON, the hard loss's among them."""
-        hard = {"name": getattr(self.hard, "name", type(self.hard).__name__)}
-        params = getattr(self.hard, "get_params", dict)()
+        name = getattr(self.hard, "name", type(self.hard).__name__)
+        get_params = getattr(self.hard, "get_params", None)
+        params: dict[str, Any] = {} if get_params is None else get_params()
         return {
-            "hard": {**hard, **params},
+            "hard": {"name": name, **params},
             "temperature": self.temperature,
             "hard_weight": self.hard_weight,
             "soft_weight": self.soft_weight,

@@ -101,7 +101,10 @@ def make_head(spec: Mapping[str, Any], num_features: int, num_classes: int) -> n
         if margins:
             return MARGINS.build(spec["name"], in_features=num_features, out_features=num_classes, **params)
         if spec["name"] == "evidential":
-            return EvidentialHead(make_head(spec["of"], num_features, num_classes))
+            scores = make_head(spec["of"], num_features, num_classes)
+            if not isinstance(scores, nn.Linear | MarginHead):
+                raise TypeError(f"evidence of {type(scores).__name__}")
+            return EvidentialHead(scores)
         head: nn.Module = kinds[spec["name"]](num_features, num_classes, **params)
     except (AttributeError, KeyError, TypeError, UserError) as error:
         known = MARGINS if margins else [*kinds, "evidential"]

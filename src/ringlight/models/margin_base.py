@@ -6,6 +6,7 @@ B batch, D features, K classes, S sub-centres of a class.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -80,7 +81,10 @@ class MarginHead(nn.Module):
             DataError: embeddings or targets of another shape or type.
         """
         self._check(embedding_bd, targets)
-        with torch.autocast(embedding_bd.device.type, enabled=False):
+        device = embedding_bd.device.type
+        # Only where there is one to switch off: an exported model would otherwise hold a region that no runtime knows.
+        autocast = torch.is_autocast_enabled(device)
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
             embedding_bd = embedding_bd.float()
             cosine_bk = self.cosines(embedding_bd)
             if targets is not None:

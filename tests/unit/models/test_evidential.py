@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ringlight.errors import ModelError
-from ringlight.models import MARGINS, build_model
+from ringlight.models import MARGINS, build_model, build_sequence_model
 from ringlight.models.evidential import EvidentialHead
 from ringlight.models.heads import (
     classifier_of,
@@ -77,6 +77,13 @@ def test_it_takes_the_classifier_of_a_model_once_and_is_described() -> None:
     assert head.scores is layer
     assert num_features_of(module) == 512
     assert head_spec_of(module) == {"name": "evidential", "of": {"name": "linear", "bias": True}}
+
+
+def test_a_model_of_windows_takes_it_too() -> None:
+    module = build_sequence_model("cnn1d", num_classes=3, in_chans=2, length=32).module.eval()
+    install_evidential(module)
+    assert (module(torch.randn(2, 2, 32)) >= 0).all()
+    assert head_spec_of(module)["name"] == "evidential"
 
 
 def test_a_model_without_one_linear_layer_at_its_end_is_refused() -> None:

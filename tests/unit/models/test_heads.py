@@ -129,7 +129,17 @@ def test_a_classifier_without_a_bias_cannot_be_shifted_and_the_way_out_is_named(
     )
 
 
-@pytest.mark.parametrize("spec", [{"name": "quantum"}, {}, {"name": "cosine", "power": 2}, {"name": "knn"}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "quantum"},
+        {},
+        {"name": "cosine", "power": 2},
+        {"name": "knn"},
+        {"name": "evidential"},
+        {"name": "evidential", "of": {"name": "cosine"}},
+    ],
+)
 def test_a_spec_that_this_release_does_not_know_is_refused(spec: dict[str, object]) -> None:
     with pytest.raises(ModelError) as caught:
         make_head(spec, 8, 3)
