@@ -15,6 +15,7 @@ from ringlight.config.parts import (
     DataConfig,
     HeadConfig,
     LossConfig,
+    MixConfig,
     ModelConfig,
     OptimizerConfig,
     Part,
@@ -234,6 +235,7 @@ class Config(Section):
         "parameters; training images only. per_class_factor: {CLASS: n} shows the records of a class n times an epoch, "
         "each time through the pipeline of heavy",
     )
+    mix: MixConfig = MixConfig()
     model: ModelConfig = ModelConfig()
     head: HeadConfig = HeadConfig()
     loss: LossConfig = LossConfig()
@@ -266,6 +268,7 @@ SECTIONS: dict[str, type[Section] | None] = {
     "data": DataConfig,
     "split": SplitConfig,
     "augmentation": None,  # a mapping whose keys are the catalogue's names
+    "mix": MixConfig,
     "model": ModelConfig,
     "head": HeadConfig,
     "loss": LossConfig,
@@ -282,7 +285,7 @@ SECTIONS: dict[str, type[Section] | None] = {
 }
 """Every section with its fields."""
 
-LATER: Final = ("head", "sampler", "imbalance", "cv", "tune")
+LATER: Final = ("mix", "head", "sampler", "imbalance", "cv", "tune")
 """Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""
 
 PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}
