@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -49,13 +49,11 @@ class RandomMix:
         self.methods = tuple(methods)
         common: dict[str, Any] = {"probability": probability, "seed": seed}
         common |= {} if alpha is None else {"alpha": alpha}
-        makers = {
-            "mixup": lambda: Mixup(**common),
-            "cutmix": lambda: CutMix(**common),
-            "tokenmix": lambda: TokenMix(**common, patch_size=patch_size),
-            "mixtoken": lambda: MixToken(**common, patch_size=patch_size),
-        }
-        self.mixers: list[Mixer] = [makers[name]() for name in self.methods]
+        tokens = {"patch_size": patch_size}
+        makers: dict[str, tuple[Callable[..., Mixer], dict[str, Any]]] = {
+            "mixup": (Mixup, {}), "cutmix": (CutMix, {}), "tokenmix": (TokenMix, tokens), "mixtoken": (MixToken, tokens),
+        }  # fmt: skip
+        self.mixers: list[Mixer] = [makers[name][0](**common, **makers[name][1]) for name in self.methods]
         kinds: tuple[Kind, ...] = ("images", "windows")
         self.takes: tuple[Kind, ...] = tuple(kind for kind in kinds if all(kind in one.takes for one in self.mixers))
 

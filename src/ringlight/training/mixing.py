@@ -165,7 +165,7 @@ class Mixup(BatchMixer):
         (True, True, [0, 1, 2])
     """
 
-    takes = ("images", "windows")
+    takes: tuple[Kind, ...] = ("images", "windows")
     name = "mixup"
 
     def __init__(self, *, alpha: float = 0.2, probability: float = 1.0, seed: int) -> None:
