@@ -51,8 +51,11 @@ class RandomMix:
         common |= {} if alpha is None else {"alpha": alpha}
         tokens = {"patch_size": patch_size}
         makers: dict[str, tuple[Callable[..., Mixer], dict[str, Any]]] = {
-            "mixup": (Mixup, {}), "cutmix": (CutMix, {}), "tokenmix": (TokenMix, tokens), "mixtoken": (MixToken, tokens),
-        }  # fmt: skip
+            "mixup": (Mixup, {}),
+            "cutmix": (CutMix, {}),
+            "tokenmix": (TokenMix, tokens),
+            "mixtoken": (MixToken, tokens),
+        }
         self.mixers: list[Mixer] = [makers[name][0](**common, **makers[name][1]) for name in self.methods]
         kinds: tuple[Kind, ...] = ("images", "windows")
         self.takes: tuple[Kind, ...] = tuple(kind for kind in kinds if all(kind in one.takes for one in self.mixers))
