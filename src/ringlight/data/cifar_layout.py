@@ -146,9 +146,8 @@ def _pictures(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _labels(content: dict[bytes, Any], key: bytes, count: int, path: Path) -> npt.NDArray[np.int64]:
     values = content.get(key)
-    whole = isinstance(values, list) and all(type(value) is int for value in values)
-    if not whole or len(values) != count:
-        got = "none" if values is None else f"{len(values)} values" if whole else type(values).__name__
+    if not isinstance(values, list) or not all(type(value) is int for value in values) or len(values) != count:
+        got = "none" if values is None else f"{len(values)} values" if isinstance(values, list) else str(type(values))
         raise _unusable(path, f"{count} whole numbers under `{key.decode()}`", got)
     return np.array(values, np.int64)
 

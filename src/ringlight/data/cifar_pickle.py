@@ -22,10 +22,11 @@ class _Refused(pickle.UnpicklingError):
 
 def _dtype(kind: Any, *_: object) -> np.dtype[Any]:
     """Return a type of plain numbers; the published files pass two further arguments that today's numpy frowns on."""
-    made = np.dtype(kind)
+    made: np.dtype[Any] = np.dtype(kind)
     if made.hasobject or made.fields is not None:
         raise _Refused("an array of objects")
-    return np.dtype(made, copy=True)
+    copied: np.dtype[Any] = np.dtype(made, copy=True)
+    return copied
 
 
 def _encode(text: str, encoding: str) -> bytes:
