@@ -14,6 +14,7 @@ from ringlight.losses import CONTRASTIVE, LOSSES
 from ringlight.models import MARGINS, MODELS, describe_models
 from ringlight.optim import OPTIMIZERS, SCHEDULERS
 from ringlight.registry import Catalogue
+from ringlight.training.mixes import MIXES
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 CATALOGUES: tuple[tuple[str, Catalogue[Any], str], ...] = (
@@ -28,6 +29,11 @@ CATALOGUES: tuple[tuple[str, Catalogue[Any], str], ...] = (
         MODELS,
         "`model.name`; parameters are keys of `model`. Every timm classifier is a model of images, too, by its timm "
         "name (`resnet18`, `efficientnet_b0`, `convnext_tiny.fb_in22k`, ...).",
+    ),
+    (
+        "Mixes",
+        MIXES,
+        "`mix.name`; parameters are keys of `mix`. `augmentation.mixup` is another spelling of `mix=mixup`.",
     ),
     ("Losses", LOSSES, "`loss.name`; parameters are keys of `loss`."),
     ("Contrastive losses", CONTRASTIVE, "Losses of embeddings and labels, before there is a classifier."),

@@ -32,6 +32,7 @@ CASES: Mapping[str, tuple[Callable[[Path], None] | None, Mapping[str, Any], str]
     "folder": (fake("folder"), {}, "multiclass"),
     "table": (fake("table"), {"label_columns": "label", "group_column": "coil"}, "multiclass"),
     "severstal": (fake("severstal"), {}, "multilabel"),
+    "cifar": (fake("cifar"), {}, "multiclass"),
     "synthetic": (None, {"num_images": 6, "height": 32, "width": 64}, "multilabel"),
     "windows": (fake("windows"), {"window_length": 32, "hop": 16}, "multiclass"),
     "synthetic_windows": (None, {"num_windows": 20, "length": 64, "windows_per_recording": 4}, "multiclass"),

@@ -87,8 +87,14 @@ def windows(folder: Path) -> list[str]:
     return [f"data.root={folder / 'w.npz'}"]
 
 
+def cifar(root: Path) -> list[str]:
+    fake("cifar")(root)
+    return [f"data.root={root}", "data.image_size=32"]
+
+
 CASES: dict[str, Callable[[Path], list[str]]] = {
     "air_leak": rig,
+    "cifar100": cifar,
     "defect_classifier": parts_with_good,
     "demo": drawn,
     "folder": folders,

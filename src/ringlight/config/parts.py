@@ -1,4 +1,4 @@
-"""The sections of a configuration that name a part of a catalogue: model, head, data, sampler, loss and so on.
+"""The sections of a configuration that name a part of a catalogue: model, head, data, sampler, mix, loss and so on.
 
 Each holds the fields every part of its family shares, and beside them the part's own parameters, which the catalogue of
 the family checks.
@@ -60,6 +60,12 @@ class SamplerConfig(Part):
     """In which order, and how often, training records are seen. Its own parameters depend on the name."""
 
     name: Word = Field("shuffle", description="the sampler")
+
+
+class MixConfig(Part):
+    """How the records of a batch are mixed in training. Its own parameters (`alpha`, ...) depend on the name."""
+
+    name: Word = Field("none", description="the way of mixing; augmentation.mixup is another spelling of mixup")
 
 
 class LossConfig(Part):

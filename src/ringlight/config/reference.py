@@ -30,10 +30,10 @@ ringlight train severstal --config plant.yaml data.root=strips loss.gamma=1.5 au
 | `+section.key=value` | the same as without the plus |
 | `~section.key` | takes a key back: a typed key returns to its default, a part's parameter to the part's |
 
-- Where a section names a **part** (model, head, data, sampler, loss, optimizer, scheduler), the keys below belong to
-  every part of the family; a part's own parameters stand beside them (`loss.gamma`). Another part brings its own: with
-  `loss.name=bce_with_logits` the recipe's `alpha` and `gamma` are gone, and the values of the group file of that name,
-  where there is one, are used.
+- Where a section names a **part** (model, head, data, sampler, mix, loss, optimizer, scheduler), the keys below belong
+  to every part of the family; a part's own parameters stand beside them (`loss.gamma`). Another part brings its own:
+  with `loss.name=bce_with_logits` the recipe's `alpha` and `gamma` are gone, and the values of the group file of that
+  name, where there is one, are used.
 - A mapping merges into a mapping; `null` or `false` switches an augmentation off.
 - Every mistake is reported, a line each, before anything is written. Part names and parameters are checked too.
 - No key can name code to run, and `${...}` is not replaced.

@@ -15,6 +15,7 @@ from ringlight.config.parts import (
     DataConfig,
     HeadConfig,
     LossConfig,
+    MixConfig,
     ModelConfig,
     OptimizerConfig,
     Part,
@@ -235,6 +236,7 @@ class Config(Section):
         "parameters; training images only. per_class_factor: {CLASS: n} shows the records of a class n times an epoch, "
         "each time through the pipeline of heavy",
     )
+    mix: MixConfig = MixConfig()
     model: ModelConfig = ModelConfig()
     head: HeadConfig = HeadConfig()
     loss: LossConfig = LossConfig()
@@ -271,6 +273,7 @@ SECTIONS: dict[str, type[Section] | None] = {
     "data": DataConfig,
     "split": SplitConfig,
     "augmentation": None,  # a mapping whose keys are the catalogue's names
+    "mix": MixConfig,
     "model": ModelConfig,
     "head": HeadConfig,
     "loss": LossConfig,
@@ -291,7 +294,7 @@ SECTIONS: dict[str, type[Section] | None] = {
 }
 """Every section with its fields."""
 
-LATER: Final = ("head", "sampler", "imbalance", "phases", "supcon", "margin", "distill", "cv", "tune")
+LATER: Final = ("mix", "head", "sampler", "imbalance", "phases", "supcon", "margin", "distill", "cv", "tune")
 """Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""
 
 PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}

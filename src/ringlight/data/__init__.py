@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ringlight.data.cifar import CifarSource
 from ringlight.data.folder import FolderSource
 from ringlight.data.severstal import SeverstalSource
 from ringlight.data.synthetic import SyntheticSource
@@ -17,6 +18,7 @@ SOURCES: Catalogue[Source] = Catalogue(
         "folder": FolderSource,
         "table": TableSource,
         "severstal": SeverstalSource,
+        "cifar": CifarSource,
         "synthetic": SyntheticSource,
         "synthetic_windows": SyntheticWindowsSource,
         "windows": WindowsSource,
@@ -29,6 +31,7 @@ SOURCES: Catalogue[Source] = Catalogue(
 
 __all__ = [
     "SOURCES",
+    "CifarSource",
     "FolderSource",
     "SeverstalSource",
     "SyntheticSource",

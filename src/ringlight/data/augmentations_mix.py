@@ -15,7 +15,7 @@ class MixupPart:
 
     x = w x_a + (1 - w) x_b and loss = w L(a) + (1 - w) L(b), with w from Beta(alpha, alpha), one for a batch (H. Zhang
     and others, "mixup: Beyond Empirical Risk Minimization", 2018, arXiv:1710.09412, equation 1 and their listing).
-    Done by :class:`ringlight.training.mixing.Mixup`.
+    Done by :class:`ringlight.training.mixing.Mixup`, and the same as `mix=mixup`, beside which it cannot be set.
 
     Args:
         alpha: how strongly records are blended, 0.01 to 10: below 1 mostly one of the two, at 1 any share.
@@ -32,6 +32,13 @@ class MixupPart:
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[float, npt.NDArray[np.int64]] | None:
         """Return the weight of a batch of `count` records and their partners (count,); None leaves the batch alone."""
-        if rng.random() >= self.probability:
-            return None
-        return float(rng.beta(self.alpha, self.alpha)), rng.permutation(count)
+        return draw_partners(count, rng, alpha=self.alpha, probability=self.probability)
+
+
+def draw_partners(
+    count: int, rng: np.random.Generator, *, alpha: float, probability: float
+) -> tuple[float, npt.NDArray[np.int64]] | None:
+    """Return a weight from Beta(alpha, alpha) and a partner for each of `count` records; None: the batch stays."""
+    if rng.random() >= probability:
+        return None
+    return float(rng.beta(alpha, alpha)), rng.permutation(count)

@@ -1,8 +1,9 @@
 """In which order, and how often, training meets the records of an epoch: the catalogue of samplers.
 
 Every record has as many cards in an epoch's deck as its factor says (one without factors), and an epoch has as many
-keys as the deck has cards, whatever the sampler. `shuffle` and `stratified` show each card once. The others draw: they
-say how often a class is seen, and the cards say how often a record is seen within its class. A record that comes again
+keys as the deck has cards, whatever the sampler (`class_pairs` leaves out a last batch in which no pair would fit).
+`shuffle` and `stratified` show each card once. The others draw: they say how often a class is seen, and the cards say
+how often a record is seen within its class. A record that comes again
 in an epoch is its next copy, so that it is augmented differently.
 
 A class, here, is a label. A record with several labels is a member of each of its classes; records without a label
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from ringlight.data.sampling_base import ClassSampler, EpochSampler, Key
 from ringlight.data.sampling_order import FloatArray, IntArray, deal, fill, members, quotas, strata
+from ringlight.data.sampling_pairs import ClassPairsSampler
 from ringlight.errors import ConfigError
 from ringlight.registry import Catalogue
 
@@ -28,6 +30,7 @@ __all__ = [
     "SAMPLERS",
     "BalancedBatchSampler",
     "ClassBalancedSampler",
+    "ClassPairsSampler",
     "ClassSampler",
     "EpochSampler",
     "Key",
@@ -193,6 +196,7 @@ SAMPLERS: Catalogue[EpochSampler] = Catalogue(
         "class_balanced": ClassBalancedSampler,
         "square_root": SquareRootSampler,
         "progressive": ProgressiveSampler,
+        "class_pairs": ClassPairsSampler,
     },
     supplied=("labels", "task", "seed", "batch_size", "factors", "num_replicas", "rank", "num_epochs"),
     entry_point_group="ringlight.samplers",
@@ -231,7 +235,7 @@ def sampler_problems(
         num_clean: training records without a label, in a multi-label data set: one class more.
     """
     kind = SAMPLERS.factory(name) if name in SAMPLERS else None
-    if not (isinstance(kind, type) and issubclass(kind, ClassSampler) and kind.draws):
+    if not (isinstance(kind, type) and issubclass(kind, ClassSampler) and kind.draws) or kind.repeats:
         return []
     named = [(f"class `{label}`", count) for label, count in zip(class_names, class_counts, strict=True)]
     if num_clean:

@@ -100,6 +100,8 @@ class ClassSampler(EpochSampler):
     """Whether it chooses a class before a record, so that a class with one record shows this one again and again."""
     in_every_batch: ClassVar[bool] = False
     """Whether it promises every class in every batch."""
+    repeats: ClassVar[bool] = False
+    """Whether it is meant to show a single record of a class again and again, and takes classes without any."""
 
     def __init__(
         self,

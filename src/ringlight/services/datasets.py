@@ -11,6 +11,7 @@ from ringlight.config.load import compose, recipe_names
 from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter
 from ringlight.data.checks import Finding, Statistics, check, statistics
+from ringlight.data.cifar_layout import find_layout
 from ringlight.data.content import hash_contents
 from ringlight.data.files import EXTENSIONS as IMAGES
 from ringlight.data.preprocess import InputSpec
@@ -118,7 +119,8 @@ def _data_problems(tree: Mapping[str, Any]) -> list[str]:
 def recognise(path: Path, recipes: Sequence[str]) -> tuple[str, list[str]]:
     """Return the recipe and settings that read what lies at `path`.
 
-    A CSV or Parquet file is a table, an `.npz` file holds windows. A folder with Kaggle's columns (`ImageId...`) or
+    A CSV or Parquet file is a table, an `.npz` file holds windows. A folder with the files of CIFAR is read as such,
+    whatever else lies there. A folder with Kaggle's columns (`ImageId...`) or
     Supervisely annotations holds strips; one with sound, `intervals.csv`, or tables in folders and no image anywhere,
     recordings to cut into windows; one with `labels.csv`, or with a single table and no folders for classes, a table;
     any other, images: in its `images/` when they lie nowhere else, else a folder per class.
@@ -137,6 +139,8 @@ def recognise(path: Path, recipes: Sequence[str]) -> tuple[str, list[str]]:
             where="SOURCE",
             fix=f"check the path; of the recipes, {did_you_mean(str(path), recipes)}",
         )
+    if find_layout(path) is not None:
+        return "cifar100", _root(path)
     tables = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix.lower() in TABLES)
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if any(_names_image_ids(table) for table in tables) or _has_annotations(path):

@@ -12,7 +12,7 @@ from ringlight.config.schema import Config
 from ringlight.data.augment import Augmenter, augmentation_needs, has_augmentation
 from ringlight.data.augment_base import SectionAugmenter
 from ringlight.data.augment_batch import BatchAugmenter
-from ringlight.data.augment_config import batch_augmentations, class_factors
+from ringlight.data.augment_config import class_factors
 from ringlight.data.checks import Inspection
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.sampling import EpochSampler
@@ -22,6 +22,7 @@ from ringlight.training.drawing import Seen, criterion_of, sampler_of, seen_by, 
 from ringlight.training.frozen_features import backbone_embedder, feature_table
 from ringlight.training.imbalance import plain, shifts_scores, with_method
 from ringlight.training.imbalance_choice import Choice, candidates, choose_method
+from ringlight.training.mixes import check_size, mix_keys
 from ringlight.types import Dataset, Signals
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def build_parts(
     spec = replace(wished, mean=built.mean, std=built.std)
     augmenter = augmenter_of(config, train)
     size = spec.size or next(iter(inspection.image_sizes))
+    check_size(config, size)
     config, notes = _batch_size(config, built.module, size, len(train), device)
     config, choice = _method(config, train, dataset, augmenter, built.module, spec, device, cache)
     prepare_head(config, built.module)
@@ -213,10 +215,7 @@ def _speed(
         # A pass without gradients, in the numbers the model is served in.
         values = {"precision": "32", "memory_format": "channels_last", "compile": False}
         asked = {key: getattr(training, key) for key in values}
-        blends = [
-            f"augmentation.{name}: a head is fitted without steps: nothing is blended"
-            for name in batch_augmentations(config.augmentation)
-        ]
+        blends = [f"{key}: a head is fitted without steps: nothing is mixed" for key in mix_keys(config)]
         lost = [f"training.{key}={was}" for key, was in asked.items() if was not in ("auto", False, values[key])]
         told = (f"{', '.join(lost)} is for training the network: features are computed in 32 bits",) if lost else ()
         return config.replacing({f"training.{key}": value for key, value in values.items()}), (*told, *blends)

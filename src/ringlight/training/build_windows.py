@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringlight.config.schema import Config
-from ringlight.data.augment_config import batch_augmentations, has_augmentation
+from ringlight.data.augment_config import has_augmentation
 from ringlight.data.checks import Inspection
 from ringlight.data.signal_augment import SignalAugmenter
 from ringlight.data.window_spec import Normalize, WindowSpec
@@ -24,6 +24,7 @@ from ringlight.training.ensemble_plan import asks_for_ensemble, ensemble_model, 
 from ringlight.training.frozen_features import FeatureTable
 from ringlight.training.imbalance import METHODS, plain, with_method
 from ringlight.training.imbalance_choice import Choice, candidates, choose_method
+from ringlight.training.mixes import mix_keys
 from ringlight.training.window_table import plain_window_vectors
 from ringlight.types import Dataset
 
@@ -142,11 +143,8 @@ def _batch_size(config: Config, num_records: int, estimator: bool) -> int:
 
 
 def _augmenter(config: Config, train: Dataset, estimator: bool) -> tuple[SignalAugmenter | None, tuple[str, ...]]:
-    blends = batch_augmentations(config.augmentation)
     notes = tuple(
-        f"augmentation.{name}: {config.model.name} is fitted without steps: nothing is blended"
-        for name in blends
-        if estimator
+        f"{key}: {config.model.name} is fitted without steps: nothing is mixed" for key in mix_keys(config) if estimator
     )
     if not has_augmentation(config.augmentation):
         return None, notes

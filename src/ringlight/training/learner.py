@@ -248,7 +248,7 @@ class DeepLearner:
         metrics: Mapping[str, Metric],
     ) -> ClassificationTask:  # fmt: skip
         from ringlight.training.engine import optimizer_of, schedule_of
-        from ringlight.training.mixing import mixer_of
+        from ringlight.training.mixes import mixer_of
 
         return self._task_kind()(
             self.module,
@@ -260,7 +260,7 @@ class DeepLearner:
             schedule=schedule_of(config, monitor, num_batches, metrics),
             monitor=monitor,
             device_input=self.feeder.device_input(train),
-            mixer=mixer_of(config.augmentation, config.experiment.seed),
+            mixer=mixer_of(config),
             objective=self.objective,
             images_at_once=self._images_at_once(config, self._lay_out(config, train)),
             metrics=metrics,

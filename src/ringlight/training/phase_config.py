@@ -41,6 +41,9 @@ def phase_config(config: Config, name: PhaseName, *, check_parts: CheckParts | N
         values["augmentation"] = section.augmentation
     else:
         values |= {f"augmentation.{key}": value for key, value in section.augmentation.items()}
+    if name == "supcon":  # a mixture of two records is alike to neither
+        values["mix.name"] = "none"
+        values |= {"augmentation.mixup": None} if config.augmentation.get("mixup") else {}
     if name == "distill":
         values |= {f"model.{key}": value for key, value in config.distill.model.items()}
         if "name" in config.distill.model:  # the trained weights that were chosen for the teacher are another model's

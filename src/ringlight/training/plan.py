@@ -21,6 +21,7 @@ from ringlight.training.drawing import Seen
 from ringlight.training.heads import HEADS, head_problems
 from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
+from ringlight.training.mixes import mix_problems
 from ringlight.training.monitors import check_monitors
 from ringlight.training.phase_config import phase_problems, task_problems
 from ringlight.training.records import check_dataset, data_notes, load_dataset
@@ -98,7 +99,7 @@ def part_problems(tree: Mapping[str, Any]) -> list[str]:
     augmentation = tree.get("augmentation")
     if isinstance(augmentation, Mapping):
         lines += augmentation_problems(augmentation)
-    return lines + _member_problems(tree.get("model"))
+    return lines + mix_problems(tree.get("mix"), augmentation) + _member_problems(tree.get("model"))
 
 
 def _member_problems(model: object) -> list[str]:
@@ -175,6 +176,7 @@ def prepare(
     notes = data_notes(inspection)
     config = augmentation_of(config, inspection.dataset.signals)
     _trainable(inspection, config)
+    _mixable(inspection.dataset, config)
     if make_module is None:
         _suits(inspection.dataset, config)
     _judgeable(inspection.dataset, config)
@@ -286,6 +288,13 @@ def _suits(dataset: Dataset, config: Config) -> None:
             f"model.name: expected a model of {kind}, got {config.model.name}, one of {takes}; choose from: "
             f"{', '.join(known)}{', or any timm classifier' if kind == 'images' else ''}",
         )
+    if lines:
+        raise Problems(lines)
+
+
+def _mixable(dataset: Dataset, config: Config) -> None:
+    kind: Kind = "images" if dataset.signals is None else "windows"
+    lines = mix_problems({"name": config.mix.name, **config.mix.params()}, config.augmentation, kind=kind)
     if lines:
         raise Problems(lines)
 

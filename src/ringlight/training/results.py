@@ -21,8 +21,8 @@ NAMED = 3
 """Groups that are told by name."""
 
 SHAPING = (
-    "model", "head", "loss", "sampler", "imbalance", "optimizer", "scheduler", "training", "augmentation", "data",
-    "split", "evaluation",
+    "model", "head", "loss", "sampler", "imbalance", "optimizer", "scheduler", "training", "augmentation", "mix",
+    "data", "split", "evaluation",
 )  # fmt: skip
 """The sections that shape what a run learns and how it is judged."""
 

@@ -24,7 +24,7 @@ from ringlight.training.chunks import (
     out_of_memory,
 )
 from ringlight.training.device_input import DeviceInput
-from ringlight.training.mixing import Mixup
+from ringlight.training.mixing import Mixer
 from ringlight.training.objectives import Objective, Plain
 from ringlight.types import Batch, Prediction, Task
 
@@ -59,8 +59,8 @@ class ClassificationTask(LightningModule):
     from the start, where it was foreseen that a whole batch does not fit
     (:func:`ringlight.training.memory.images_at_once`).
 
-    `mixer` blends the records of a training batch before anything else happens to it, so that the chunks of a step are
-    chunks of the blend, whose weight they share.
+    `mixer` mixes the records of a training batch before anything else happens to it, so that the chunks of a step are
+    chunks of the mixture, whose weight they share.
 
     `metrics` are computed on the validation part beside those of every run; `watched` are those that are followed
     beside `monitor`, by early stopping.
@@ -79,7 +79,7 @@ class ClassificationTask(LightningModule):
         monitor: str | None,
         device_input: DeviceInput | None = None,
         images_at_once: int | None = None,
-        mixer: Mixup | None = None,
+        mixer: Mixer | None = None,
         objective: Objective | None = None,
         val_criterion: nn.Module | None = None,
         metrics: Mapping[str, Metric] = MappingProxyType({}),
@@ -183,7 +183,7 @@ class ClassificationTask(LightningModule):
         return torch.ones((), device=self.device, requires_grad=True)
 
     def _mixed(self, batch: Batch, step: int) -> Batch:
-        """Return the batch blended, its targets in pairs (B, 2, ...), where there is a mixer; else as it is."""
+        """Return the batch mixed, its targets in pairs (B, 2, ...), where there is a mixer; else as it is."""
         if self.mixer is None:
             return batch
         mixed = self.mixer.mix(batch["input"], batch["target"], epoch=self.current_epoch, step=step)

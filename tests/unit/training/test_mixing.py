@@ -1,4 +1,4 @@
-"""Mixup: the blend by hand, by a loop and by torchvision; every loss; steps divided into chunks; a resumed run."""
+"""Mixup: the blend by hand, by a loop, by torchvision and timm; every loss; steps in chunks; a resumed run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from timm.data import mixup as timm_mixup
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from ringlight.errors import ConfigError, DataError, Problems
+from ringlight.errors import ConfigError, DataError
 from ringlight.losses import LOSSES
 from ringlight.optim import build_optimizer, build_schedule
 from ringlight.runtime import quiet_libraries
 from ringlight.training.checkpoints import WholeCheckpointIO
-from ringlight.training.mixing import Mixup, mixed_loss, mixer_of
+from ringlight.training.mixing import Mixer, Mixup, NoMix, mixed_loss
 from ringlight.training.task import ClassificationTask
 
 IMAGES = torch.randn(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
@@ -62,6 +63,21 @@ def test_a_batch_of_two_is_torchvisions_input_and_soft_target(monkeypatch: pytes
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(2))
     ours = mixed_loss(nn.CrossEntropyLoss(), logits, mixed.targets, mixed.weight)
     torch.testing.assert_close(ours, F.cross_entropy(logits, soft))
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])
+def test_a_batch_turned_round_is_timms_input_and_soft_target(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's partner of a record is the one at the same place from the end."""
+    theirs = timm_mixup.Mixup(mixup_alpha=1.0, label_smoothing=0.0, num_classes=3, multi_label=several)
+    monkeypatch.setattr(theirs, "_params_per_batch", lambda: (0.3, False))
+    targets = F.one_hot(TARGETS, 3).float() if several else TARGETS
+    inputs, soft = theirs(IMAGES.clone(), targets)
+    ours = IMAGES.lerp(IMAGES.flip(0), 0.7)
+    torch.testing.assert_close(ours, inputs)
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(2))
+    criterion = nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss()
+    pairs = torch.stack([targets, targets.flip(0)], dim=1)
+    torch.testing.assert_close(mixed_loss(criterion, logits, pairs, 0.3), criterion(logits, soft))
 
 
 def test_the_loss_of_a_multilabel_blend_is_that_of_its_soft_targets() -> None:
@@ -121,22 +137,33 @@ def test_one_record_is_its_own_partner() -> None:
 
 
 def test_bytes_and_another_number_of_targets_are_refused() -> None:
-    with pytest.raises(DataError, match=r"mixup: expected floats \(B, ...\) and B targets, got torch.uint8"):
+    with pytest.raises(
+        DataError, match=r"mixup: expected floats \(B, ...\) and B targets, class indices .*got torch.uint8"
+    ):
         always().mix(torch.zeros(2, 4, dtype=torch.uint8), TARGETS[:2], epoch=0, step=0)
-    with pytest.raises(DataError, match="and 5 targets; pass a batch"):
+    with pytest.raises(DataError, match=r"and 5 targets \(5,\); pass a batch"):
         always().mix(IMAGES, TARGETS[:5], epoch=0, step=0)
 
 
-def test_the_section_says_whether_batches_are_blended() -> None:
-    assert mixer_of({}, seed=0) is None
-    assert mixer_of({"mixup": None, "jitter": True}, seed=0) is None
-    given = mixer_of({"mixup": {"alpha": 0.4, "probability": 0.5}}, seed=7)
-    assert given is not None
-    assert (given.part.alpha, given.part.probability, given.seed) == (0.4, 0.5, 7)
-    with pytest.raises(Problems, match=r"augmentation\.mixup\.alpha: expected a number from 0.01 to 10, got -1"):
-        mixer_of({"mixup": {"alpha": -1.0}}, seed=0)
-    with pytest.raises(ConfigError, match="alpha"):
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"mix\.alpha: expected a number from 0\.01 to 10, got 0; correct the value"):
         Mixup(alpha=0, probability=1.0, seed=0)
+    with pytest.raises(ConfigError, match=r"mix\.probability: expected a number from 0 to 1, got 2"):
+        Mixup(probability=2, seed=0)
+
+
+def test_no_mix_leaves_the_batch_alone() -> None:
+    mixed = NoMix().mix(IMAGES, TARGETS, epoch=0, step=0)
+    assert mixed.inputs is IMAGES
+    assert mixed.weight == 1
+
+
+@pytest.mark.parametrize("weight", [0, 1])
+def test_a_whole_record_is_not_asked_for_the_other_ones_loss(weight: int) -> None:
+    """A box over the whole picture once made a loss of 0 x infinity."""
+    logits = torch.tensor([[0.0, -torch.inf]])
+    pairs = torch.tensor([[0, 1]] if weight else [[1, 0]])
+    assert float(mixed_loss(nn.CrossEntropyLoss(), logits, pairs, weight)) == 0
 
 
 class Small(nn.Module):
@@ -163,7 +190,7 @@ def rows() -> list[dict[str, Tensor]]:
     return [{"input": one, "target": torch.tensor(at % 3)} for at, one in enumerate(inputs)]
 
 
-def trained(mixer: Mixup | None, *, limit: int = 1000, num_epochs: int = 2, **fitting: Any) -> ClassificationTask:
+def trained(mixer: Mixer | None, *, limit: int = 1000, num_epochs: int = 2, **fitting: Any) -> ClassificationTask:
     task = ClassificationTask(
         Small(limit), nn.CrossEntropyLoss(), classes=("a", "b", "c"), task="multiclass", seed=0,
         optimizer=lambda model: build_optimizer("sgd", model, lr=0.5, weight_decay=0.0),
