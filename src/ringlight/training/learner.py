@@ -240,7 +240,7 @@ class DeepLearner:
         self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int, train: Dataset,
         metrics: Mapping[str, Metric],
     ) -> ClassificationTask:  # fmt: skip
-        from ringlight.training.engine import optimizer_of, schedule_of
+        from ringlight.training.engine import optimizer_of, schedule_of, sharpness_of
         from ringlight.training.mixing import mixer_of
         from ringlight.training.task import ClassificationTask
 
@@ -255,6 +255,7 @@ class DeepLearner:
             monitor=monitor,
             device_input=self.feeder.device_input(train),
             mixer=mixer_of(config.augmentation, config.experiment.seed),
+            sharpness=sharpness_of(config),
             images_at_once=self._images_at_once(config, self._lay_out(config, train)),
             metrics=metrics,
             watched=() if monitor is None else tuple(monitors(config).values()),
