@@ -23,7 +23,7 @@ from ringlight.training.task import ClassificationTask
 
 
 class Small(nn.Module):
-    """Two layers, and a third that only the images of class 0 would go through: in one process it has no gradient."""
+    """Two layers and nothing that looks at a batch as a whole: no process sees all of it."""
 
     def __init__(self) -> None:
         super().__init__()
