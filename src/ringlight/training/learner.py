@@ -194,7 +194,7 @@ class DeepLearner:
         """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
         if self.device.kind == "cuda" or self.feeder.is_windows:
             return None
-        from ringlight.training.memory import images_at_once
+        from ringlight.training.memory import images_at_once, states_of
 
         limit = images_at_once(
             self.module,
@@ -202,6 +202,7 @@ class DeepLearner:
             batch_size=shape[0],
             in_chans=shape[1],
             precision=config.training.precision,
+            optimizer_states=states_of(config),
         )
         if limit is not None:
             self.is_divided = True
