@@ -21,6 +21,7 @@ from ringlight.optim import (
     optimizers,
     schedules,
     schedules_steps,
+    slow_weights,
 )
 
 EPOCHS, STEPS = 4, 3
@@ -34,9 +35,11 @@ def _net() -> nn.Module:
 class _Run:
     """A tiny regression; steps its schedule as it asks."""
 
-    def __init__(self, optimizer: str = "adamw", scheduler: str = "constant", warmup: float = 1.0) -> None:
+    def __init__(
+        self, optimizer: str = "adamw", scheduler: str = "constant", warmup: float = 1.0, **wrapped: object
+    ) -> None:
         self.net = _net()
-        self.optimizer = build_optimizer(optimizer, self.net, lr=0.01, weight_decay=0.01)
+        self.optimizer = build_optimizer(optimizer, self.net, lr=0.01, weight_decay=0.01, **wrapped)
         self.schedule = build_schedule(
             scheduler, self.optimizer, num_epochs=EPOCHS, steps_per_epoch=STEPS, warmup_epochs=warmup
         )
@@ -115,6 +118,35 @@ def test_a_resumed_run_ends_at_the_same_bits(optimizer, scheduler):
     second.epochs(2, EPOCHS)
     assert first.rates + second.rates == whole.rates
     for ours, theirs in zip(second.net.parameters(), whole.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"),
+    [("adamw", name) for name in sorted(SCHEDULERS.parts)]
+    + [(name, "one_cycle") for name in sorted(OPTIMIZERS.parts) if name != "adamw"],
+)
+def test_wrapped_it_goes_the_same_rates_and_resumes_to_the_same_bits(optimizer, scheduler):
+    """A schedule has to reach the groups of the optimiser inside, and the slow weights belong to the state."""
+    wrapped = {"gradient_centralization": True, "lookahead": {"k": 4, "alpha": 0.5}}
+    plain, whole, first, second = (
+        _Run(optimizer, scheduler, **settings) for settings in ({}, wrapped, wrapped, wrapped)
+    )
+    plain.epochs(0, EPOCHS)
+    whole.epochs(0, EPOCHS)
+    first.epochs(0, 2)
+    buffer = io.BytesIO()
+    torch.save(first.state(), buffer)
+    buffer.seek(0)
+    second.restore(torch.load(buffer, weights_only=True))
+    second.epochs(2, EPOCHS)
+    assert first.rates + second.rates == whole.rates == plain.rates
+    for ours, theirs, bare in zip(second.net.parameters(), whole.net.parameters(), plain.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert not torch.equal(ours, bare)
+    for ours, theirs in zip(
+        slow_weights(second.optimizer).values(), slow_weights(whole.optimizer).values(), strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 

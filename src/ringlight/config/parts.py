@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 
 from ringlight.config.fields import Location, Real, Whole, Word
 
@@ -74,12 +74,50 @@ class LossConfig(Part):
     name: Word = Field("cross_entropy", description="the loss")
 
 
+class SamConfig(Section):
+    """Sharpness-aware minimisation: the gradient is taken where the loss is worst nearby; a step costs two passes."""
+
+    rho: Real = Field(0.05, gt=0, description="how far it looks: the length of the way up in weight space")
+
+
+class AsamConfig(Section):
+    """SAM whose neighbourhood grows with each weight, so that rescaling a layer changes nothing."""
+
+    rho: Real = Field(0.5, gt=0, description="how far it looks, relative to the size of the weights")
+    eta: Real = Field(0.01, ge=0, description="added to the size of each weight, so that zeros move, too")
+
+
+class LookaheadConfig(Section):
+    """Lookahead: slow weights that go part of the way after every k steps; they are what is judged."""
+
+    k: Whole = Field(5, ge=1, description="steps of the optimiser between two of the slow weights")
+    alpha: Real = Field(0.5, gt=0, le=1, description="how much of the way the slow weights go")
+
+
 class OptimizerConfig(Part):
     """The optimiser. Its own parameters (`momentum`, `betas`, ...) depend on the name."""
 
     name: Word = Field("adamw", description="the optimiser")
     lr: Real = Field(0.001, gt=0, description="learning rate at its peak")
     weight_decay: Real = Field(0.0001, ge=0, description="weight decay; biases and normalisation are exempt")
+    sam: SamConfig | None = Field(
+        None,
+        description="sharpness-aware minimisation around the optimiser; a step costs two passes; {} takes the defaults",
+    )
+    asam: AsamConfig | None = Field(None, description="its adaptive form, which does not depend on the weights' scale")
+    lookahead: LookaheadConfig | None = Field(
+        None, description="slow weights that follow the optimiser's and are judged; {} takes the defaults"
+    )
+    gradient_centralization: StrictBool = Field(
+        False, description="take the mean of each output's gradient out before every step"
+    )
+
+    @field_validator("asam")
+    @classmethod
+    def _one_ascent(cls, value: AsamConfig | None, info: ValidationInfo) -> AsamConfig | None:
+        if value is not None and info.data.get("sam") is not None:
+            raise ValueError("null beside optimizer.sam: a step climbs once")
+        return value
 
 
 class SchedulerConfig(Part):

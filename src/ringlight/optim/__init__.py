@@ -8,9 +8,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from ringlight.optim.build import Schedule, build_optimizer, build_schedule, parameter_groups
 from ringlight.optim.keras_names import KERAS_NAMES, from_keras_names
 from ringlight.optim.optimizers import adam, adamw, rmsprop, sgd
+from ringlight.optim.sam import ASAM, SAM, Summit
 from ringlight.optim.schedules import Constant, OneCycle, Plateau, WarmupCosine
 from ringlight.optim.schedules_rates import RATES
 from ringlight.optim.schedules_steps import Cosine, Exponential, Polynomial, Warmup
+from ringlight.optim.wrappers import (
+    GradientCentralization,
+    centralize,
+    holding_slow_weights,
+    slow_weights,
+    with_lookahead,
+)
 from ringlight.registry import Catalogue
 
 OPTIMIZERS: Catalogue[Optimizer] = Catalogue(
@@ -41,25 +49,33 @@ a subclass of PyTorch's ReduceLROnPlateau also with `mode`, and is stepped once 
 `monitor`, if it has one, or of the training's."""
 
 __all__ = [
+    "ASAM",
     "KERAS_NAMES",
     "OPTIMIZERS",
     "RATES",
+    "SAM",
     "SCHEDULERS",
     "Constant",
     "Cosine",
     "Exponential",
+    "GradientCentralization",
     "OneCycle",
     "Plateau",
     "Polynomial",
     "Schedule",
+    "Summit",
     "Warmup",
     "WarmupCosine",
     "adam",
     "adamw",
     "build_optimizer",
     "build_schedule",
+    "centralize",
     "from_keras_names",
+    "holding_slow_weights",
     "parameter_groups",
     "rmsprop",
     "sgd",
+    "slow_weights",
+    "with_lookahead",
 ]

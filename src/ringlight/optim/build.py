@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ringlight.errors import ConfigError, ModelError, Problems
+from ringlight.optim.wrappers import GradientCentralization, with_lookahead
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -65,9 +66,20 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def build_optimizer(
-    name: str, module: nn.Module, *, lr: float, weight_decay: float, params: Mapping[str, object] = _NOTHING
+    name: str,
+    module: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    params: Mapping[str, object] = _NOTHING,
+    gradient_centralization: bool = False,
+    lookahead: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """Build an optimiser of the catalogue over the module's :func:`parameter_groups`; `params` are its own arguments.
+
+    `gradient_centralization` takes the means out of its gradients; `lookahead` (`k`, `alpha`) puts slow weights behind
+    all of it (:mod:`ringlight.optim.wrappers`). Sharpness-aware minimisation is no wrapper: it changes where the
+    gradient is taken (:mod:`ringlight.optim.sam`).
 
     Raises:
         Problems: unknown name or parameters, a line each.
@@ -85,7 +97,10 @@ def build_optimizer(
     if lines:
         raise Problems(lines)
     groups = parameter_groups(module, weight_decay)
-    return OPTIMIZERS.build(name, parameters=groups, lr=lr, weight_decay=weight_decay, **params)
+    built = OPTIMIZERS.build(name, parameters=groups, lr=lr, weight_decay=weight_decay, **params)
+    if gradient_centralization:
+        built = GradientCentralization(built)
+    return built if lookahead is None else with_lookahead(built, **lookahead)
 
 
 def build_schedule(

@@ -195,12 +195,12 @@ def _batch_size(
         return config, ()
     if config.training.mode == "frozen":
         return config.replacing({"data.batch_size": FROZEN_BATCH}), ()
-    from ringlight.training.memory import choose_batch_size
+    from ringlight.training.memory import choose_batch_size, states_of
 
     wish = config.training.precision
     found = choose_batch_size(
         module, size, num_records=num_records, device=device, in_chans=config.model.in_chans,
-        precision="32" if wish == "auto" else wish,
+        precision="32" if wish == "auto" else wish, optimizer_states=states_of(config),
     )  # fmt: skip
     return config.replacing({"data.batch_size": found.batch_size}), (found.note,)
 

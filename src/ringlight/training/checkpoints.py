@@ -1,9 +1,13 @@
-"""Checkpoints of a training: `last.ckpt` to go on from, `best_epoch042_macro_f1_0.89.ckpt` to judge; each whole."""
+"""Checkpoints of a training: `last.ckpt` to go on from, `best_epoch042_macro_f1_0.89.ckpt` to judge; each whole.
+
+Where weights are averaged, each has the averaged ones beside it: `last_ema.safetensors`, ready for `load_state_dict`.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +21,20 @@ from ringlight.files import whole_file
 from ringlight.training.task import ClassificationTask
 
 LAST = "last.ckpt"
+SNAPSHOT = "_ema.safetensors"
 _LONGEST_NAME = 60
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary name and renames it, so that a crash never leaves half of one."""
+    """Writes a checkpoint to a temporary name and renames it, so that a crash never leaves half of one.
+
+    Averaged weights are in the checkpoint beside those of the training, which a restart needs; with `ema_snapshots`
+    they are written as a file of their own, too: `last_ema.safetensors` beside `last.ckpt`, with the model's own names.
+    """
+
+    def __init__(self, *, ema_snapshots: bool = False) -> None:
+        super().__init__()
+        self.ema_snapshots = ema_snapshots
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
         """Write the checkpoint whole.
@@ -29,6 +42,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         Raises:
             WorkspaceError: the disk is full or the folder cannot be written.
         """
+        if self.ema_snapshots and "averaging_state" in checkpoint:
+            _write_snapshot(checkpoint["state_dict"], snapshot_of(Path(path)))  # first: the checkpoint is what counts
         with whole_file(Path(path)) as part, part.open("wb") as stream:
             try:
                 torch.save(checkpoint, stream)
@@ -61,8 +76,9 @@ class Keeper(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Remove what a process that was killed in the middle of a write has left."""
-        for litter in self.folder.glob(".*.ckpt.*.part"):
-            litter.unlink(missing_ok=True)
+        for pattern in (".*.ckpt.*.part", f".*{SNAPSHOT}.*.part"):
+            for litter in self.folder.glob(pattern):
+                litter.unlink(missing_ok=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's state once; when it is the best one, under both names."""
@@ -74,10 +90,15 @@ class Keeper(Checkpoint):
         else:
             self.best, self.score = best_name(trainer.current_epoch, str(self.monitor), score), score
             trainer.save_checkpoint(self.folder / self.best)
-            _second_name(self.folder / self.best, self.folder / LAST)
-        for superseded in self.folder.glob("best_epoch*.ckpt"):
-            if superseded.name != self.best:
-                superseded.unlink(missing_ok=True)
+            best, last = self.folder / self.best, self.folder / LAST
+            if snapshot_of(best).exists():
+                _second_name(snapshot_of(best), snapshot_of(last))
+            _second_name(best, last)
+        kept = [] if self.best is None else [self.best, snapshot_of(Path(self.best)).name]
+        for pattern in ("best_epoch*.ckpt", f"best_epoch*{SNAPSHOT}"):
+            for superseded in self.folder.glob(pattern):
+                if superseded.name not in kept:
+                    superseded.unlink(missing_ok=True)
 
     def _improves(self, score: float) -> bool:
         if self.score is None:
@@ -103,6 +124,29 @@ def best_name(epoch: int, monitor: str, score: float) -> str:
     """
     safe = "".join(letter if letter.isalnum() else "_" for letter in monitor)[:_LONGEST_NAME]
     return f"best_epoch{epoch:03d}_{safe}_{score:.2f}.ckpt"
+
+
+def snapshot_of(checkpoint: Path) -> Path:
+    """Return where the averaged weights of a checkpoint lie as a file of their own.
+
+    Examples:
+        >>> snapshot_of(Path("last.ckpt")).name
+        'last_ema.safetensors'
+    """
+    return checkpoint.with_name(checkpoint.stem + SNAPSHOT)
+
+
+def _write_snapshot(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save
+
+    prefix = "module."  # of the model in the task: what remains are the model's own names
+    weights = {
+        name.removeprefix(prefix): tensor.detach().cpu().contiguous().clone()
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+    with whole_file(path) as part:
+        part.write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def _second_name(source: Path, target: Path) -> None:

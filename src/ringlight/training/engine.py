@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 from ringlight.config.schema import Config
 from ringlight.evaluation.custom_metrics import Metric
 from ringlight.evaluation.metrics import monitor_mode
-from ringlight.optim import Schedule, build_optimizer, build_schedule
+from ringlight.optim import ASAM, SAM, Schedule, build_optimizer, build_schedule
 from ringlight.runtime import DeviceChoice
 from ringlight.training.callbacks import EarlyStop
 from ringlight.training.checkpoints import WholeCheckpointIO
+from ringlight.training.judged_weights import SlowWeights
+from ringlight.training.sharpness import Sharpness
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Lightning's name of each precision: weights stay in single precision."""
@@ -33,7 +35,7 @@ def make_trainer(config: Config, device: DeviceChoice, callbacks: Sequence[Callb
         gradient_clip_val=training.gradient_clip_norm,
         accumulate_grad_batches=training.accumulate_steps,
         callbacks=list(callbacks),
-        plugins=[WholeCheckpointIO()],
+        plugins=[WholeCheckpointIO(ema_snapshots=training.ema_snapshots)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -43,13 +45,15 @@ def make_trainer(config: Config, device: DeviceChoice, callbacks: Sequence[Callb
 
 
 def extras(config: Config, monitor: str | None, metrics: Mapping[str, Metric] | None = None) -> list[Callback]:
-    """Return the callbacks that a configuration may ask for: averaged weights, early stopping (given a monitor).
+    """Return the callbacks that a configuration may ask for: averaged or slow weights, early stopping given a monitor.
 
     `metrics` are computed beside those of every run; None knows the whole catalogue.
     """
     training, found = config.training, list[Callback]()
     if training.ema_decay is not None:
         found.append(EMAWeightAveraging(decay=training.ema_decay))
+    elif config.optimizer.lookahead is not None:
+        found.append(SlowWeights())
     if monitor is not None and training.early_stopping_patience is not None:
         patience, min_delta = training.early_stopping_patience, training.early_stopping_min_delta
         followed = training.early_stopping_monitor or monitor
@@ -62,8 +66,22 @@ def optimizer_of(config: Config) -> Callable[[nn.Module], Optimizer]:
     """Return what builds the configured optimiser over a module."""
     chosen = config.optimizer
     return lambda module: build_optimizer(
-        chosen.name, module, lr=chosen.lr, weight_decay=chosen.weight_decay, params=chosen.params()
+        chosen.name,
+        module,
+        lr=chosen.lr,
+        weight_decay=chosen.weight_decay,
+        params=chosen.params(),
+        gradient_centralization=chosen.gradient_centralization,
+        lookahead=None if chosen.lookahead is None else chosen.lookahead.model_dump(),
     )
+
+
+def sharpness_of(config: Config) -> Sharpness | None:
+    """Return what takes the weights up before each batch's own pass, None where nothing is to."""
+    chosen = config.optimizer
+    if chosen.asam is not None:
+        return Sharpness(ASAM(**chosen.asam.model_dump()))
+    return None if chosen.sam is None else Sharpness(SAM(**chosen.sam.model_dump()))
 
 
 def schedule_of(

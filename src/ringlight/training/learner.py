@@ -197,7 +197,7 @@ class DeepLearner:
         """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
         if self.device.kind == "cuda" or self.feeder.is_windows or not self.objective.divisible:
             return None
-        from ringlight.training.memory import images_at_once
+        from ringlight.training.memory import images_at_once, states_of
 
         limit = images_at_once(
             self.module,
@@ -205,6 +205,7 @@ class DeepLearner:
             batch_size=shape[0],
             in_chans=shape[1],
             precision=config.training.precision,
+            optimizer_states=states_of(config),
         )
         if limit is not None:
             self.is_divided = True
@@ -247,7 +248,7 @@ class DeepLearner:
         self, config: Config, criterion: nn.Module, monitor: str | None, num_batches: int, train: Dataset,
         metrics: Mapping[str, Metric],
     ) -> ClassificationTask:  # fmt: skip
-        from ringlight.training.engine import optimizer_of, schedule_of
+        from ringlight.training.engine import optimizer_of, schedule_of, sharpness_of
         from ringlight.training.mixes import mixer_of
 
         return self._task_kind()(
@@ -262,6 +263,7 @@ class DeepLearner:
             device_input=self.feeder.device_input(train),
             mixer=mixer_of(config),
             objective=self.objective,
+            sharpness=sharpness_of(config),
             images_at_once=self._images_at_once(config, self._lay_out(config, train)),
             metrics=metrics,
             watched=() if monitor is None else tuple(monitors(config).values()),

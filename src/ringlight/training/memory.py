@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ringlight.config.schema import Config
 from ringlight.runtime import LOGGER, DeviceChoice
 from ringlight.training.chunks import free_memory, out_of_memory
 from ringlight.training.compiling import autocast, untouched
@@ -118,6 +119,21 @@ def _fake_copy(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
             nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
         )
     return copy.deepcopy(module, memo)
+
+
+def states_of(config: Config) -> int:
+    """Return how many numbers a configured training keeps beside each weight and its gradient.
+
+    The optimiser's own, and one for each further set of weights: those below while SAM is up, Lookahead's slow ones,
+    the average.
+
+    Examples:
+        >>> states_of(Config()), states_of(Config().replacing({"optimizer.sam": {}, "training.ema_decay": 0.9}))
+        (2, 4)
+    """
+    chosen = config.optimizer
+    further = (chosen.sam or chosen.asam, chosen.lookahead, config.training.ema_decay)
+    return OPTIMIZER_STATES + sum(one is not None for one in further)
 
 
 def free_bytes(device: DeviceChoice) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from ringlight.errors import TrainingError
 from ringlight.evaluation.custom_metrics import Metric, measured
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.optim import Schedule
+from ringlight.optim.sam import trainable
 from ringlight.runtime import seed_everything
 from ringlight.training.chunks import (
     SetAsideGradients,
@@ -26,6 +28,7 @@ from ringlight.training.chunks import (
 from ringlight.training.device_input import DeviceInput
 from ringlight.training.mixing import Mixer
 from ringlight.training.objectives import Objective, Plain
+from ringlight.training.sharpness import Sharpness, num_processes
 from ringlight.types import Batch, Prediction, Task
 
 
@@ -62,6 +65,9 @@ class ClassificationTask(LightningModule):
     `mixer` mixes the records of a training batch before anything else happens to it, so that the chunks of a step are
     chunks of the mixture, whose weight they share.
 
+    `sharpness` takes the weights up to the worst point near them before every batch's own pass, and back after it
+    (:mod:`ringlight.training.sharpness`); both passes see the same blend.
+
     `metrics` are computed on the validation part beside those of every run; `watched` are those that are followed
     beside `monitor`, by early stopping.
     """
@@ -82,6 +88,7 @@ class ClassificationTask(LightningModule):
         mixer: Mixer | None = None,
         objective: Objective | None = None,
         val_criterion: nn.Module | None = None,
+        sharpness: Sharpness | None = None,
         metrics: Mapping[str, Metric] = MappingProxyType({}),
         watched: Sequence[str] = (),
     ) -> None:
@@ -96,6 +103,7 @@ class ClassificationTask(LightningModule):
         self.mixer = mixer
         self.objective = Plain() if objective is None else objective
         self.val_criterion = val_criterion
+        self.sharpness = sharpness
         self.metrics = dict(metrics)  # a mapping that copies: averaged weights copy the whole task
         self.watched = tuple(watched)
         self._mix_weight: float | None = None
@@ -170,6 +178,37 @@ class ClassificationTask(LightningModule):
         """
         batch = self._mixed(batch, batch_idx)
         self._batch, self._loss, self._step = batch, None, batch_idx
+        with self._back_on_failure():
+            if self.sharpness is not None:
+                self._climb(self.sharpness, batch["input"], batch["target"])
+            self._pass(batch)
+        return torch.ones((), device=self.device, requires_grad=True)
+
+    def _climb(self, sharpness: Sharpness, images: Tensor, targets: Tensor) -> None:
+        """Take the weights up by the batch's gradient, in as many chunks as memory demands."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        one = torch.ones((), device=self.device)
+
+        def attempt() -> None:
+            sharpness.climb(
+                self._loss_of, images, targets, parameters=trainable(self.trainer.optimizers[0].param_groups),
+                buffers=list(self.buffers()), chunks=self._memory.chunks(len(images)),
+                scale=one if scaler is None else scaler.scale(one), reduction=self._reduction,
+            )  # fmt: skip
+
+        while (reason := out_of_memory(attempt)) is not None:
+            self._lower(reason)
+
+    def _back_on_failure(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.sharpness is None else self.sharpness.back_on_failure()
+
+    def on_after_backward(self) -> None:
+        """Put the weights back that were taken up, before gradients are clipped and the optimiser steps."""
+        if self.sharpness is not None:
+            self.sharpness.back()
+
+    def _pass(self, batch: Batch) -> None:
+        """Compute the batch's loss, unless it is known not to fit in memory."""
         computed: list[Tensor] = []
 
         def attempt() -> None:
@@ -180,7 +219,6 @@ class ClassificationTask(LightningModule):
         if computed:
             self._loss = computed[0]
             self._check(self._loss.detach())
-        return torch.ones((), device=self.device, requires_grad=True)
 
     def _mixed(self, batch: Batch, step: int) -> Batch:
         """Return the batch mixed, its targets in pairs (B, 2, ...), where there is a mixer; else as it is."""
@@ -203,21 +241,26 @@ class ClassificationTask(LightningModule):
         Raises:
             TrainingError: one image alone does not fit, or the loss is NaN or infinite.
         """
-        scale, batch, done = loss.detach(), self._batch, list[Tensor]()
+        sharpness, batch, done = self.sharpness, self._batch, list[Tensor]()
+        scale = loss.detach() if sharpness is None else loss.detach() * sharpness.factor
 
         def attempt() -> None:
             done.append(self._whole(scale) if self._loss is not None else self._chunked(scale))
 
-        while not done:
-            held = SetAsideGradients(self.parameters())
-            reason = out_of_memory(attempt)
-            if reason is None:
-                held.add_up()
-            else:
-                held.put_back()
-                self._lower(reason)
+        with self._back_on_failure():
+            while not done:
+                # Between several processes gradients are averaged as they are added up: setting them aside would
+                # leave those of earlier batches out.
+                held = SetAsideGradients(self.parameters() if num_processes() == 1 else ())
+                reason = out_of_memory(attempt)
+                if reason is None:
+                    held.add_up()
+                else:
+                    held.put_back()
+                    self._lower(reason)
         size = 0 if batch is None else len(batch["input"])
-        self._loss_sum = done[0] * size if self._loss_sum is None else self._loss_sum + done[0] * size
+        mean = done[0] if sharpness is None or sharpness.loss is None else sharpness.loss
+        self._loss_sum = mean * size if self._loss_sum is None else self._loss_sum + mean * size
         self._images += size
         self._batch = None
 
@@ -241,10 +284,14 @@ class ClassificationTask(LightningModule):
             chunks=self._memory.chunks(len(images)),
             scale=scale,
             context=self.trainer.precision_plugin.train_step_context,
-            reduction=getattr(self.criterion, "reduction", "mean"),
+            reduction=self._reduction,
         )
         self._check(loss)
         return loss
+
+    @property
+    def _reduction(self) -> str:
+        return str(getattr(self.criterion, "reduction", "mean"))
 
     def _lower(self, reason: str) -> None:
         if not self.objective.divisible:
@@ -252,6 +299,11 @@ class ClassificationTask(LightningModule):
                 "memory for a whole batch, whose records are compared with each other", got=reason,
                 where=f"training, epoch {self.current_epoch}, step {self._step}",
                 fix="lower data.batch_size or supcon.num_views, or make data.image_size smaller",
+            )  # fmt: skip
+        if num_processes() > 1:  # one process that makes more passes than the others would wait for them for ever
+            raise TrainingError(
+                "memory for a whole step in each of several processes", got=reason, where=f"epoch {self.current_epoch}",
+                fix="make data.batch_size smaller, and set training.accumulate_steps to keep the batch",
             )  # fmt: skip
         if self._batch is not None:
             self._memory.lower(len(self._batch["input"]), epoch=self.current_epoch, step=self._step, reason=reason)

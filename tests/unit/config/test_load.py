@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlight.config.load import compose, describe_recipes, recipe_names, to_yaml
+from ringlight.config.load import compose, describe_recipes, recipe_names, to_yaml, vary
 from ringlight.config.shipped import group_names
 
 ISSUE_COMMAND = (
@@ -229,3 +229,32 @@ def test_importing_and_composing_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sam", "own"),
+    [
+        (["optimizer.sam.rho=0.1"], {"rho": 0.1}, {}),
+        (["optimizer.sam={}"], {"rho": 0.05}, {}),
+        (["optimizer.sam.rho=0.1", "optimizer.sam=null"], None, {}),
+        (["optimizer.sam.rho=0.1", "~optimizer.sam"], None, {}),
+        (["optimizer.sam.rho=0.1", "optimizer=sgd", "optimizer.nesterov=false"], {"rho": 0.1}, {"nesterov": False}),
+    ],
+)
+def test_what_is_put_around_an_optimizer_is_set_key_by_key_and_is_no_parameter_of_its_own(overrides, sam, own):
+    """It stays when another optimiser is chosen, whose own parameters must not hold it."""
+    section = compose("demo", overrides).optimizer
+    assert section.model_dump()["sam"] == sam
+    assert own.items() <= section.params().items()
+    assert not {"sam", "asam", "lookahead", "gradient_centralization"} & section.params().keys()
+
+
+def test_the_whole_of_an_optimizer_is_written_as_one_mapping_and_read_back(tmp_path):
+    text = "optimizer={name: adamw, sam: {rho: 0.05}, lookahead: {k: 6, alpha: 0.5}, gradient_centralization: true}"
+    config = compose("demo", [text])
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(config))
+    again = compose(None, file=file).optimizer
+    assert again == config.optimizer
+    assert (again.lookahead.k, again.sam.rho, again.gradient_centralization) == (6, 0.05, True)
+    assert vary(config, {"optimizer.sam.rho": 0.2}).optimizer.sam.rho == 0.2

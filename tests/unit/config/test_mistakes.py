@@ -41,14 +41,39 @@ def lines(overrides, recipe="severstal", **options):
             "evaluation.operating_points.safe=98",
             "evaluation.operating_points.safe: expected a mapping of parameters, got 98; correct the value",
         ),
+        (
+            "optimizer.sam.roh=0.1",
+            "optimizer.sam.roh: expected a key of optimizer.sam, got unknown key `roh`; did you mean `rho`?",
+        ),
+        (
+            "optimizer.asam.rho=-1",
+            "optimizer.asam.rho: expected a number greater than 0, got -1; correct the value (default: 0.5)",
+        ),
+        (
+            "optimizer.lookahead={k: 0.5}",
+            "optimizer.lookahead.k: expected a valid integer, got 0.5; correct the value (default: 5)",
+        ),
+        (
+            "optimizer.sam=5",
+            "optimizer.sam: expected a mapping of parameters, got 5; correct the value (default: null)",
+        ),
+        (
+            "optimizer={sam: {rho: 0.1}, asam: {}}",
+            "optimizer.asam: expected null beside optimizer.sam: a step climbs once, got {}; correct the value "
+            "(default: null)",
+        ),
+        (
+            "optimizer.gradient_centralization=1",
+            "optimizer.gradient_centralization: expected true or false, got 1; correct the value (default: false)",
+        ),
         ("trainig.lr=1", "trainig: expected a section, got unknown section `trainig`; did you mean `training`?"),
         ("lr=1", "lr: expected section.key=value, got unknown key `lr`; did you mean `optimizer.lr`?"),
         (
             "training.cbam=1",
             "training.cbam: expected a key of training, got unknown key `training.cbam`; choose from: "
             "accumulate_steps, compile, confusion_every_n_epochs, device, early_stopping_min_delta, "
-            "early_stopping_monitor, early_stopping_patience, ema_decay, frozen_views, gradient_clip_norm, "
-            "memory_format, metrics, ... (20 in all)",
+            "early_stopping_monitor, early_stopping_patience, ema_decay, ema_snapshots, frozen_views, "
+            "gradient_clip_norm, memory_format, ... (21 in all)",
         ),
         (
             "experiment.batch_size=4",

@@ -21,5 +21,9 @@ def test_page_names_every_key_and_every_alias():
         assert f"\n## {section}\n" in page
         for key in fields_of(section):
             assert f"\n| `{key}` | " in page.partition(f"\n## {section}\n")[2]
+    optimizer = page.partition("\n## optimizer\n")[2].partition("\n## ")[0]
+    assert "\n| `sam` | keys below, or null | null | " in optimizer
+    assert "\n| `sam.rho` | number > 0 | 0.05 | " in optimizer
+    assert "\n| `lookahead.k` | integer ≥ 1 | 5 | " in optimizer
     for alias, meant in ALIASES.items():
         assert f"| `{alias}` | `{meant}` |" in page

@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 from ringlight.errors import WorkspaceError
-from ringlight.training.checkpoints import LAST, Keeper, WholeCheckpointIO, best_name
+from ringlight.runtime import quiet_libraries
+from ringlight.training.checkpoints import LAST, Keeper, WholeCheckpointIO, best_name, snapshot_of
 from ringlight.training.task import ClassificationTask
 
 MakeTask = Callable[..., ClassificationTask]
@@ -182,3 +187,52 @@ def test_an_error_that_is_not_the_disks_is_not_called_so(tmp_path: Path, monkeyp
     with pytest.raises(RuntimeError, match="cannot serialise"):
         WholeCheckpointIO().save_checkpoint({}, tmp_path / LAST)
     assert names(tmp_path) == []
+
+
+def test_averaged_weights_lie_beside_each_checkpoint_and_survive_a_resume(
+    make_task: MakeTask, make_rows: Any, tmp_path: Path
+) -> None:
+    """The checkpoint holds both; the file has the averaged ones under the model's own names, ready to be loaded."""
+
+    def train(folder: Path, *, num_epochs: int, resume: bool = False) -> Keeper:
+        task = make_task(lr=1.0)
+        task.__class__ = Scores
+        task.told = (0.25, 0.75, 0.5)  # type: ignore[attr-defined]
+        keeper, rows = Keeper(folder, "macro_f1"), make_rows([1.0, -1.0, 0.5, 2.0], [0, 1, 1, 0])
+        with quiet_libraries():
+            trainer = Trainer(
+                accelerator="cpu", max_epochs=num_epochs, logger=False, enable_progress_bar=False,
+                enable_model_summary=False, num_sanity_val_steps=0,
+                callbacks=[EMAWeightAveraging(decay=0.5), keeper], plugins=[WholeCheckpointIO(ema_snapshots=True)],
+            )  # fmt: skip
+            loaders = [DataLoader(rows, batch_size=2), DataLoader(rows, batch_size=4)]
+            trainer.fit(task, *loaders, ckpt_path=folder / LAST if resume else None, weights_only=True)
+        return keeper
+
+    whole = train(tmp_path / "whole", num_epochs=3)
+    best = "best_epoch001_macro_f1_0.75"
+    expected = [f"{best}.ckpt", f"{best}_ema.safetensors", LAST, "last_ema.safetensors"]
+    assert names(whole.folder) == expected
+    for path in (whole.path, whole.folder / LAST):
+        kept, snapshot = torch.load(path, weights_only=True), load_file(snapshot_of(path))
+        assert snapshot.keys() == {"1.weight", "1.bias"}
+        for name, weights in snapshot.items():
+            assert torch.equal(weights, kept["state_dict"][f"module.{name}"])
+            assert not torch.equal(weights, kept["current_model_state"][f"module.{name}"])
+    half = train(tmp_path / "half", num_epochs=2)
+    assert snapshot_of(half.path).samefile(half.folder / "last_ema.safetensors")
+    (half.folder / ".last_ema.safetensors.abc.part").write_bytes(b"half")
+    (half.folder / "best_epoch002_macro_f1_0.99_ema.safetensors").write_bytes(b"killed before its checkpoint")
+    train(tmp_path / "half", num_epochs=3, resume=True)
+    assert names(half.folder) == expected
+    for name in expected[1::2]:
+        assert (half.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_without_averaging_or_without_the_wish_there_is_no_further_file(tmp_path: Path) -> None:
+    averaged = {"state_dict": {"module.a": torch.ones(1)}, "averaging_state": {}}
+    WholeCheckpointIO(ema_snapshots=True).save_checkpoint({"state_dict": averaged["state_dict"]}, tmp_path / LAST)
+    WholeCheckpointIO().save_checkpoint(averaged, tmp_path / LAST)
+    assert names(tmp_path) == [LAST]
+    WholeCheckpointIO(ema_snapshots=True).save_checkpoint(averaged, tmp_path / LAST)
+    assert load_file(tmp_path / "last_ema.safetensors")["a"].tolist() == [1.0]
