@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ringlight.config.aliases import ALIASES
-from ringlight.config.schema import SECTIONS, Config, PointConfig, fields_of
+from ringlight.config.schema import SECTIONS, Config, PointConfig, fields_of, nested
 from ringlight.errors import did_you_mean, nearest
 
 TOP = ("schema_version", "recipe")
@@ -90,9 +90,17 @@ def schema_faults(error: ValidationError) -> list[str]:
     """Return a line for each field that the schema refuses; the members of a union are told in one line."""
     found: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        depth = 1 if detail["loc"][0] in TOP else 4 if detail["loc"][:2] == POINTS else 2
-        found.setdefault(tuple(str(part) for part in detail["loc"][:depth]), []).append(detail)
+        found.setdefault(tuple(str(part) for part in detail["loc"][: _depth(detail["loc"])]), []).append(detail)
     return [_field_fault(path, details) for path, details in found.items()]
+
+
+def _depth(path: Sequence[int | str]) -> int:
+    """Return how many names of a path lead to a field; what follows them is a member of a union or of a list."""
+    if path[0] in TOP:
+        return 1
+    if tuple(path[:2]) == POINTS:
+        return 4
+    return 2 if nested([str(part) for part in path[:2]]) is None else 3
 
 
 def _field_fault(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
@@ -101,6 +109,10 @@ def _field_fault(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
         if path[:2] == POINTS:
             fix = did_you_mean(path[-1], PointConfig.model_fields)
             return f"{where}: expected a key of an operating point, got unknown key `{path[-1]}`; {fix}"
+        group = nested(path[:2])
+        if group is not None and len(path) == 3:
+            fix = did_you_mean(path[2], group.model_fields)
+            return f"{where}: expected a key of {path[0]}.{path[1]}, got unknown key `{path[2]}`; {fix}"
         return unknown_key(where)
     # A value of the right type that is out of range is not helped by the union's other types.
     telling = [detail for detail in details if not detail["type"].endswith("_type")] or details
@@ -141,9 +153,13 @@ def _noun(detail: ErrorDetails) -> str:
 
 
 def _default(path: Sequence[str]) -> str:
-    value: Any = PointConfig() if path[:2] == POINTS else Config()
-    for key in path[3:] if path[:2] == POINTS else path:
-        value = getattr(value, key, None)
+    group = nested(path[:2])
+    if group is not None and len(path) == 3:
+        value: Any = group.model_fields[path[2]].default
+    else:
+        value = PointConfig() if path[:2] == POINTS else Config()
+        for key in path[3:] if path[:2] == POINTS else path:
+            value = getattr(value, key, None)
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ringlight.config.aliases import ALIASES, MIGRATIONS
-from ringlight.config.schema import PARTS, SCHEMA_VERSION, SECTIONS, Config
+from ringlight.config.schema import PARTS, SCHEMA_VERSION, SECTIONS, Config, nested
 from ringlight.config.shipped import describe_recipes, group_names
 
 INTRODUCTION = """\
@@ -63,11 +63,7 @@ def _section(name: str, schema: Mapping[str, Any]) -> str:
     if kind is None:
         text = f"## {name}\n\n{_sentence(schema['properties'][name]['description'])}\n"
     else:
-        properties = schema["$defs"][kind.__name__]["properties"]
-        rows = [
-            f"| `{key}` | {_type(value)} | {_default(value)} | {value['description']} |"
-            for key, value in properties.items()
-        ]
+        rows = _rows(name, kind.__name__, schema)
         head = f"## {name}\n\n{kind.__doc__}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
         text = head + "\n".join(rows) + "\n"
     groups = group_names(name)
@@ -75,6 +71,17 @@ def _section(name: str, schema: Mapping[str, Any]) -> str:
         what = "Group files" if name not in PARTS else "Group files (any other part of the family can be named as well)"
         text += f"\n{what}: {', '.join(f'`{group}`' for group in groups)}.\n"
     return text
+
+
+def _rows(section: str, kind: str, schema: Mapping[str, Any], before: str = "") -> list[str]:
+    """Return a row for each key of a section, and below a group of keys a row for each of them."""
+    rows = []
+    for key, value in schema["$defs"][kind]["properties"].items():
+        rows.append(f"| `{before}{key}` | {_type(value)} | {_default(value)} | {value['description']} |")
+        group = None if before else nested((section, key))
+        if group is not None:
+            rows += _rows(section, group.__name__, schema, f"{key}.")
+    return rows
 
 
 def _sentence(text: str) -> str:
@@ -96,6 +103,8 @@ def _type(value: Mapping[str, Any]) -> str:
     if "anyOf" in value:
         *first, last = [_type(member) for member in value["anyOf"]]
         return ", ".join(first) + f", or {last}"
+    if "$ref" in value:
+        return "keys below"
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
     if "const" in value:

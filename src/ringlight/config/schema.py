@@ -5,10 +5,12 @@ Sections that name a part are in :mod:`ringlight.config.parts`. Every other sect
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, Field, StrictBool
+from pydantic.fields import FieldInfo
 
 from ringlight.config.fields import Device, FileName, Location, Real, Toggle, Whole, Word, as_text
 from ringlight.config.parts import (
@@ -298,6 +300,23 @@ def fields_of(section: str) -> list[str]:
     """
     kind = SECTIONS[section]
     return [] if kind is None else list(kind.model_fields)
+
+
+def nested(path: Sequence[str]) -> type[Section] | None:
+    """Return what describes the keys of a field that is a group of its own, None of any other.
+
+    Examples:
+        >>> nested(("optimizer", "lookahead")).__name__, nested(("optimizer", "lr"))
+        ('LookaheadConfig', None)
+    """
+    kind = SECTIONS.get(path[0]) if len(path) == 2 else None
+    field = None if kind is None else kind.model_fields.get(path[1])
+    kinds = () if field is None else get_args(field.annotation) if _is_union(field) else (field.annotation,)
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Section)), None)
+
+
+def _is_union(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) in (Union, UnionType)
 
 
 def part_params(section: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def build_parts(
         image_size=wished.size,
         params=model.params(),
     )
+    adapted = _adapters(config, built.module)
     spec = replace(wished, mean=built.mean, std=built.std)
     augmenter = _augmenter(config, train)
     size = spec.size or next(iter(inspection.image_sizes))
@@ -115,8 +116,23 @@ def build_parts(
     return Built(
         config=resolved, spec=spec, module=built.module, weights=built.weights, criterion=criterion,
         augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
-        notes=(built.weights.note, *(() if choice is None else (choice.sentence,)), *notes, *told),
+        notes=(built.weights.note, *adapted, *(() if choice is None else (choice.sentence,)), *notes, *told),
     )  # fmt: skip
+
+
+def _adapters(config: Config, module: nn.Module) -> tuple[str, ...]:
+    """Put the configured adapters onto the model; return what a report says of them."""
+    lora = config.model.lora
+    if lora is None:
+        return ()
+    if config.training.mode == "frozen":
+        raise ConfigError(
+            "no adapters with training.mode=frozen, which trains no layer", got="model.lora", where="model.lora",
+            fix="set it to null, or training.mode=finetune",
+        )  # fmt: skip
+    from ringlight.models.lora import add_lora
+
+    return (add_lora(module, **lora.model_dump()).sentence,)
 
 
 def _augmenter(config: Config, train: Dataset) -> Augmenter | None:
