@@ -22,7 +22,16 @@ TIMM = ["resnet10t", "resnet18", "mobilenetv4_conv_small", "efficientnet_b0", "c
 OWN = [name for name, part in MODELS.parts.items() if not is_estimator(part) and not is_ensemble(part)]
 WINDOWS = [name for name in OWN if takes_of(MODELS.parts[name]) == "windows"]
 NAMES = [*OWN, *TIMM]
-OWN_SIZE = {"vit_tiny_patch16_224": (32, 48)}
+OWN_SIZE = {"vit_tiny_patch16_224": (32, 48), "hybrid": (32, 48)}
+PARAMS = {
+    "hybrid": {
+        "first": "convnextv2_atto",
+        "first_options": {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]},
+        "second_options": {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+        "embed_dim": 16,
+    }
+}
+"""What makes a large model of our own small enough for a test."""
 LENGTHS = (8, 9, 31, 128, 300)
 """Time steps: the fewest that are promised, odd numbers, more than any receptive field."""
 
@@ -32,7 +41,8 @@ def _built(name: str, in_chans: int = 3) -> nn.Module:
     if name in WINDOWS:
         return build_sequence_model(name, num_classes=3, in_chans=in_chans, length=64).module
     size = OWN_SIZE.get(name)
-    return build_model(name, num_classes=3, in_chans=in_chans, pretrained=False, image_size=size).module
+    params = PARAMS.get(name, {})
+    return build_model(name, num_classes=3, in_chans=in_chans, pretrained=False, image_size=size, params=params).module
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -108,7 +118,8 @@ def test_a_state_dict_round_trips_to_the_bit(case):
     if name in WINDOWS:
         twin = build_sequence_model(name, num_classes=3, in_chans=3, length=64).module
     else:
-        twin = build_model(name, num_classes=3, pretrained=False, image_size=OWN_SIZE.get(name)).module
+        size, params = OWN_SIZE.get(name), PARAMS.get(name, {})
+        twin = build_model(name, num_classes=3, pretrained=False, image_size=size, params=params).module
     twin.load_state_dict(model.state_dict())
     inputs = _inputs(name)
     with torch.no_grad():

@@ -32,6 +32,18 @@ class Part(Section):
         return dict(self.model_extra or {})
 
 
+class LoraConfig(Section):
+    """Low-rank adapters: the weights stay as they are, and a small product beside each chosen layer is trained."""
+
+    rank: Whole = Field(8, ge=1, description="rank of the product: how many numbers a layer may change by")
+    alpha: Real = Field(16.0, gt=0, description="the product counts alpha / rank times")
+    targets: Annotated[tuple[Literal["attention", "mlp", "conv1x1"], ...], Field(min_length=1)] = Field(
+        ("attention", "mlp", "conv1x1"),
+        description="layers that get one: linear ones of attention, of multi-layer perceptrons, 1x1 convolutions",
+    )
+    dropout: Real = Field(0.0, ge=0, lt=1, description="share of a layer's inputs the product does not see in a step")
+
+
 class ModelConfig(Part):
     """The network. Its own parameters (`cbam_stages`, ...) depend on the name."""
 
@@ -47,6 +59,9 @@ class ModelConfig(Part):
     pretrained: Literal["auto"] | StrictBool = Field(
         "auto",
         description="start from trained weights: auto takes what is at hand and says so, true stops when none is",
+    )
+    lora: LoraConfig | None = Field(
+        None, description="train low-rank adapters and the head alone; {} takes the defaults, null trains every weight"
     )
 
 

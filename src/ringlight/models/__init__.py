@@ -14,6 +14,7 @@ from ringlight.models.classical import SVM, ExtraTrees, GradientBoosting, Logist
 from ringlight.models.describe import ModelFacts, describe_models
 from ringlight.models.ensemble import EnsembleModel
 from ringlight.models.ensemble_members import is_ensemble
+from ringlight.models.hybrid import Hybrid
 from ringlight.models.margin_base import MarginHead
 from ringlight.models.margins import MARGINS, check_margin_task
 from ringlight.models.rocket import MiniRocket, MultiRocket
@@ -30,6 +31,7 @@ MODELS: Catalogue[nn.Module] = Catalogue(
     "model",
     {
         "convnext_tiny_cbam": ConvNeXtTinyCBAM,
+        "hybrid": Hybrid,
         "cnn1d": CNN1D,
         "lstm": LSTMClassifier,
         "gru": GRUClassifier,
@@ -45,17 +47,29 @@ MODELS: Catalogue[nn.Module] = Catalogue(
         "multirocket": MultiRocket,
         "ensemble": EnsembleModel,
     },
-    supplied=("num_classes", "in_chans", "drop_rate", "pretrained", "length", "task", "seed"),
+    supplied=(
+        "num_classes",
+        "in_chans",
+        "drop_rate",
+        "pretrained",
+        "weights_folder",
+        "image_size",
+        "length",
+        "task",
+        "seed",
+    ),
     fallback=TimmClassifiers(),
     entry_point_group="ringlight.models",
 )
 """What `model.name` may be. A plug-in takes `num_classes` and, if it can, `in_chans`, `drop_rate` and `pretrained`
-(False, or the path of a weights file). One of windows says `takes = "windows"`; it takes `num_classes` and `in_chans`
-and, if it can, `drop_rate`, `length` (time steps), `task` and `seed`."""
+(False, or the path of a weights file). One of several backbones says `is_composite = True`: it is given
+`weights_folder` and `image_size` as well, and tells what it took (`weights`, `mean`, `std`, `needs_size`). One of
+windows says `takes = "windows"`; it takes `num_classes` and `in_chans` and, if it can, `drop_rate`, `length` (time
+steps), `task` and `seed`."""
 
 __all__ = [
     "CBAM", "CNN1D", "MARGINS", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "EnsembleModel",
-    "ExtraTrees", "GRUClassifier", "GradientBoosting", "InceptionTime", "LSTMClassifier", "LogisticRegression",
+    "ExtraTrees", "GRUClassifier", "GradientBoosting", "Hybrid", "InceptionTime", "LSTMClassifier", "LogisticRegression",
     "MarginHead", "MiniRocket", "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice",
     "build_model", "build_sequence_model", "check_margin_task", "choose_weights", "describe_models", "is_ensemble",
     "is_estimator", "takes_of",

@@ -118,6 +118,10 @@ class ConvNeXtTinyCBAM(nn.Module):
         """Return the last linear layer."""
         return self.backbone.get_submodule("head.fc")
 
+    def new_parts(self) -> tuple[str, ...]:
+        """Return the submodules that no trained weights fill: beside adapters they are trained as a whole."""
+        return ("cbam",)
+
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Give the model a new, random classifier; 0 classes make it return features (B, 768)."""
         from timm.models.convnext import ConvNeXt

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,6 +65,11 @@ def build_model(
     factory = _factory(name, params, kind="images")
     _check_classes(num_classes, drop_rate)
     height_width = _check_sizes(in_chans, image_size)
+    if getattr(factory, "is_composite", False):
+        return _build_composite(
+            name, factory, params, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate,
+            pretrained=pretrained, weights_folder=weights_folder, image_size=height_width,
+        )  # fmt: skip
     architecture: str | None = getattr(factory, "architecture", None)
     hub = hub_of(architecture) if architecture is not None and pretrained is not False else None
     choice = choose_weights(name, pretrained, architecture=architecture, folder=weights_folder, hub=hub)
@@ -82,6 +88,24 @@ def build_model(
         choice,
         mean=_per_channel(cfg.get("mean", IMAGENET_MEAN), in_chans),
         std=_per_channel(cfg.get("std", IMAGENET_STD), in_chans),
+    )
+
+
+def _build_composite(
+    name: str, factory: Callable[..., nn.Module], params: Mapping[str, object], *, in_chans: int,
+    image_size: tuple[int, int] | None, **supplied: object,
+) -> BuiltModel:  # fmt: skip
+    """Build a model of several architectures, each with weights of its own: it chooses them itself and tells which."""
+    module: Any = _call(factory, params, in_chans=in_chans, image_size=image_size, **supplied)
+    if module.needs_size and image_size is None:
+        raise ModelError(
+            f"one image size, which {' and '.join(module.needs_size)} is built for", got="none",
+            where="data.image_size", fix="set it, as data.image_size=[256,1600]",
+        )  # fmt: skip
+    if module.needs_size and image_size is not None:
+        _try_forward(name, module, in_chans, image_size)
+    return BuiltModel(
+        module, module.weights, mean=_per_channel(module.mean, in_chans), std=_per_channel(module.std, in_chans)
     )
 
 

@@ -38,6 +38,9 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     decayed: shrinking them limits what the layer can express and does not regularise it. Neither are those that the
     module lists in `no_weight_decay()` (position embeddings of transformers). Empty groups are left out.
 
+    Parts of a module may learn at a rate of their own: `lr_scales()` maps the beginning of their parameters' names to a
+    factor. Each factor but 1 makes two groups more, `decay x0.1` and `no_decay x0.1`, which carry it as `lr_scale`.
+
     Raises:
         ModelError: nothing is trainable.
 
@@ -46,18 +49,21 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         >>> [(group["name"], len(group["params"]), group["weight_decay"]) for group in groups]
         [('decay', 1, 0.1), ('no_decay', 3, 0.0)]
     """
-    listed = getattr(module, "no_weight_decay", None)
+    listed, scaled = getattr(module, "no_weight_decay", None), getattr(module, "lr_scales", None)
     spared = set(listed()) if callable(listed) else set()
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    scales: Mapping[str, float] = scaled() if callable(scaled) else {}
+    found: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {1.0: ([], [])}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
+            scale = next((factor for start, factor in scales.items() if name.startswith(start)), 1.0)
+            decayed, others = found.setdefault(scale, ([], []))
             (others if parameter.ndim <= 1 or name in spared else decayed).append(parameter)
-    groups = [
-        {"name": "decay", "params": decayed, "weight_decay": weight_decay},
-        {"name": "no_decay", "params": others, "weight_decay": 0.0},
-    ]
-    kept = [group for group in groups if group["params"]]
+    kept: list[dict[str, Any]] = []
+    for scale, pair in found.items():
+        own = ("", {}) if scale == 1 else (f" x{scale:g}", {"lr_scale": scale})
+        for name, params, decay in zip(("decay", "no_decay"), pair, (weight_decay, 0.0), strict=True):
+            if params:
+                kept.append({"name": f"{name}{own[0]}", "params": params, "weight_decay": decay, **own[1]})
     if not kept:
         raise ModelError(
             "a model with trainable parameters", got="none", where="model", fix="unfreeze a layer before training"
@@ -80,6 +86,7 @@ def build_optimizer(
     `gradient_centralization` takes the means out of its gradients; `lookahead` (`k`, `alpha`) puts slow weights behind
     all of it (:mod:`ringlight.optim.wrappers`). Sharpness-aware minimisation is no wrapper: it changes where the
     gradient is taken (:mod:`ringlight.optim.sam`).
+    A group with a scale has that many times `lr` as its rate, and schedules move it in proportion.
 
     Raises:
         Problems: unknown name or parameters, a line each.
@@ -97,6 +104,9 @@ def build_optimizer(
     if lines:
         raise Problems(lines)
     groups = parameter_groups(module, weight_decay)
+    for group in groups:
+        if "lr_scale" in group:
+            group["lr"] = lr * group["lr_scale"]
     built = OPTIMIZERS.build(name, parameters=groups, lr=lr, weight_decay=weight_decay, **params)
     if gradient_centralization:
         built = GradientCentralization(built)

@@ -101,6 +101,7 @@ def build_parts(
         image_size=wished.size,
         params=model.params(),
     )
+    adapted = _adapters(config, built.module)
     spec = replace(wished, mean=built.mean, std=built.std)
     augmenter = augmenter_of(config, train)
     size = spec.size or next(iter(inspection.image_sizes))
@@ -118,7 +119,7 @@ def build_parts(
     return Built(
         config=resolved, spec=spec, module=built.module, weights=built.weights, criterion=criterion,
         augmenter=augmenter, sampler=sampler, seen=seen, choice=choice,
-        notes=(built.weights.note, *(() if choice is None else (choice.sentence,)), *notes, *told),
+        notes=(built.weights.note, *adapted, *(() if choice is None else (choice.sentence,)), *notes, *told),
     )  # fmt: skip
 
 
@@ -139,6 +140,21 @@ def prepare_head(config: Config, module: nn.Module) -> None:
     from ringlight.models.heads import install_evidential
 
     install_evidential(module)
+
+
+def _adapters(config: Config, module: nn.Module) -> tuple[str, ...]:
+    """Put the configured adapters onto the model; return what a report says of them."""
+    lora = config.model.lora
+    if lora is None:
+        return ()
+    if config.training.mode == "frozen":
+        raise ConfigError(
+            "no adapters with training.mode=frozen, which trains no layer", got="model.lora", where="model.lora",
+            fix="set it to null, or training.mode=finetune",
+        )  # fmt: skip
+    from ringlight.models.lora import add_lora
+
+    return (add_lora(module, **lora.model_dump()).sentence,)
 
 
 def augmenter_of(config: Config, train: Dataset) -> Augmenter | None:

@@ -115,6 +115,7 @@ def window_problems(config: Config) -> list[str]:
         "training.memory_format": (config.training.memory_format, ("auto", "contiguous"), "leave it out"),
         "evaluation.tta_runs": (config.evaluation.tta_runs, 1, "a window has one view"),
         "model.pretrained": (config.model.pretrained, ("auto", False), "networks for windows start from nothing"),
+        "model.lora": (config.model.lora, None, "adapters keep trained weights, which windows do not have"),
     }
     lines = []
     for key, (value, allowed, fix) in asked.items():

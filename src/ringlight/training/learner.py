@@ -288,14 +288,17 @@ class DeepLearner:
         return measured(metrics, np.asarray(prediction.targets), prediction.probabilities)
 
     def _restore(self, checkpoint: Path) -> None:
-        """Load the weights of a checkpoint (with EMA: the averaged ones) into the module."""
+        """Load the weights of a checkpoint (with EMA: the averaged ones) into the module, and merge its adapters."""
         import torch
+
+        from ringlight.models.lora import merge_lora
 
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         prefix = "module."
         self.module.load_state_dict(
             {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         )
+        merge_lora(self.module)  # what is judged and saved is an ordinary model
         self.weights_from = checkpoint
         LOGGER.info("trained; the weights of %s count", checkpoint.name)
 

@@ -97,13 +97,16 @@ def imbalance_card(plan: Plan) -> dict[str, Any]:
 def model_card(plan: Plan) -> dict[str, Any]:
     """Describe architecture, parameter counts and where the first weights came from."""
     model = plan.config.model
+    trained = sum(parameter.numel() for parameter in plan.module.parameters() if parameter.requires_grad)
+    adapters = getattr(plan.module, "adapters", None)  # they are merged by now
     return {
         "name": model.name,
         "params": model.params(),
+        "lora": None if model.lora is None else model.lora.model_dump(mode="json"),
         "in_chans": model.in_chans,
         "input": plan.spec.to_dict(),
         "num_parameters": sum(parameter.numel() for parameter in plan.module.parameters()),
-        "num_trainable": sum(parameter.numel() for parameter in plan.module.parameters() if parameter.requires_grad),
+        "num_trainable": trained if adapters is None else adapters.num_trained,
         "weights": {"source": plan.weights.source, "note": plan.weights.note, "sha256": plan.weights.sha256},
     }
 

@@ -184,7 +184,7 @@ def test_a_model_of_windows_is_refused_for_images_in_one_line():
         build_model("lstm", num_classes=2, params={"cbam_stages": [3]})
     assert str(caught.value) == (
         "model.name: expected a model of images, got `lstm`, which takes windows; "
-        "choose from: convnext_tiny_cbam, or a timm name"
+        "choose from: convnext_tiny_cbam, hybrid, or a timm name"
     )
 
 

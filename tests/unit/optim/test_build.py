@@ -48,6 +48,41 @@ def test_what_the_module_asks_to_spare_is_spared():
     assert any(parameter is net.pos_embed for parameter in spared["params"])
 
 
+class _TwoRates(nn.Module):
+    """A body that learns at a tenth of the head's rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+        self.head = nn.Linear(4, 2)
+
+    def lr_scales(self) -> dict[str, float]:
+        return {"body.": 0.1}
+
+
+def test_parts_with_a_scale_have_groups_and_rates_of_their_own():
+    net = _TwoRates()
+    groups = build_optimizer("adamw", net, lr=0.5, weight_decay=0.2).param_groups
+    assert [(group["name"], group["lr"], group["weight_decay"]) for group in groups] == [
+        ("decay", 0.5, 0.2), ("no_decay", 0.5, 0.0), ("decay x0.1", 0.05, 0.2), ("no_decay x0.1", 0.05, 0.0),
+    ]  # fmt: skip
+    assert [group["params"][0] is wanted for group, wanted in zip(
+        groups, (net.head.weight, net.head.bias, net.body.weight, net.body.bias), strict=True
+    )] == [True] * 4  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["one_cycle", "warmup_cosine", "plateau", "constant", "exponential", "polynomial"])
+def test_schedules_keep_the_proportion_of_the_rates(name):
+    optimizer = build_optimizer("sgd", _TwoRates(), lr=0.5, weight_decay=0.0)
+    schedule = build_schedule(name, optimizer, num_epochs=4, steps_per_epoch=2, warmup_epochs=1)
+    optimizer.step()
+    for _ in range(7):
+        schedule.scheduler.step(*([0.1] if schedule.needs_metric else []))
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates[2] == pytest.approx(0.1 * rates[0])
+        assert rates[1:] == [rates[0], rates[2], rates[2]]
+
+
 def test_frozen_parameters_are_left_out():
     net = _net()
     net[0].requires_grad_(False)
