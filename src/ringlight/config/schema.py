@@ -205,6 +205,11 @@ class EvaluationConfig(Section):
         None,
         description="wished share of wrong decisions; parts it is too unsure of go to a human; null: none",
     )
+    embedding: StrictBool = Field(
+        False,
+        description="judge what reaches the classifier, too: retrieval scores, a picture of the plane, and nearest "
+        "neighbours (images of one label)",
+    )
     num_mistakes: Whole = Field(12, ge=0, le=100, description="worst mistakes shown as pictures in the report")
 
 

@@ -247,7 +247,8 @@ def _notes(labels: IntArray, defined: BoolArray, classes: Sequence[str]) -> tupl
         return ()
     count = int((~defined).sum())
     shown = ", ".join(lost[:6]) + ("" if len(lost) <= 6 else f" and {len(lost) - 6} more")
-    return (f"{count} queries are left out: the gallery shows them no other record of their class ({shown})",)
+    told = "1 query is left out" if count == 1 else f"{count} queries are left out"
+    return (f"{told}: no other record of the class in the gallery ({shown})",)
 
 
 def _gallery_labels(labels: npt.ArrayLike | None, size: int) -> IntArray:

@@ -16,6 +16,7 @@ from ringlight.training.learners import learner_of
 from ringlight.training.pages import epoch_pictures, write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
+from ringlight.training.retrieval import write_embedding
 from ringlight.types import History, Prediction, RunControl, Tracker
 
 
@@ -50,6 +51,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     write_predictions(folder, verdict)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
+    values |= write_embedding(plan, learner, verdict, folder, tracker, len(history.rows))
     write_sheet(plan, folder)
     write_pages(values, verdict.pictures, folder, tracker)
     write_json(folder / "results.json", values)

@@ -18,6 +18,7 @@ from ringlight.errors import ConfigError, DataError, Problems
 from ringlight.runtime import DeviceChoice, choose_device, choose_precision, determinism
 from ringlight.training.build import Built, augmentation_of, build_parts
 from ringlight.training.drawing import Seen
+from ringlight.training.embedding import check_embeds, embedding_problems
 from ringlight.training.heads import HEADS, head_problems
 from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
@@ -218,6 +219,8 @@ def _fitted_later(built: Built) -> None:
     """Refuse a model without one linear classifier where that is fitted or shifted, perhaps after hours of training."""
     from ringlight.models.heads import classifier_of
 
+    if built.config.evaluation.embedding:
+        check_embeds(built.module, "evaluation.embedding")
     if built.config.training.mode != "finetune" or METHODS[built.config.imbalance.method].after is not None:
         classifier_of(built.module)
 
@@ -285,5 +288,6 @@ def _judgeable(dataset: Dataset, config: Config) -> None:
     from ringlight.training.rules import rule_problems
 
     lines = rule_problems(config.evaluation, dataset.classes, dataset.task)
+    lines += embedding_problems(config.evaluation, dataset)
     if lines:
         raise Problems(lines)

@@ -96,9 +96,7 @@ def test_equals_pytorch_metric_learning(cloud: tuple[Any, Any]) -> None:
 def test_a_class_of_one_record_is_left_out_and_told(cloud: tuple[Any, Any]) -> None:
     found = scored(*cloud)
     assert (found.num_queries, found.num_undefined) == (59, 1)
-    assert found.notes == (
-        "1 queries are left out: the gallery shows them no other record of their class (crack)",
-    )  # fmt: skip
+    assert found.notes == ("1 query is left out: no other record of the class in the gallery (crack)",)
     assert found.per_class["crack"] == {
         "num_queries": 0, "num_undefined": 1, "precision_at_1": None, "map_at_r": None,
     }  # fmt: skip
