@@ -7,6 +7,7 @@ the embedding does not tell apart; a random one shows whether the usual case is 
 from __future__ import annotations
 
 import io
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ringlight.data.preprocess import read_image
 from ringlight.evaluation.inputs import BoolArray, IntArray
 from ringlight.evaluation.nearest import Nearest
 from ringlight.evaluation.plots_embedding import Neighbor, NeighborRow, neighbors_figure
+from ringlight.evaluation.units import find_units
 from ringlight.types import Dataset
 
 NUM_NEIGHBORS = 5
@@ -28,16 +30,19 @@ LONGEST_SIDE = 320
 
 
 def choose_queries(
-    right: BoolArray, found: Nearest, *, num_worst: int = NUM_WORST, num_random: int = NUM_RANDOM, seed: int = 0
-) -> IntArray:
+    right: BoolArray, found: Nearest, *, groups: Sequence[Hashable] | None = None, num_worst: int = NUM_WORST,
+    num_random: int = NUM_RANDOM, seed: int = 0,
+) -> IntArray:  # fmt: skip
     """Return the rows of queries to show: the most misleading ones, worst first, then some others at random, in order.
 
     Worst is the query with the fewest neighbours of its own class; among equals, the one whose nearest wrong neighbour
-    is nearest. A query without a neighbour is left out, and one whose neighbours are all right is never a worst one.
+    is nearest. Of a group one query is shown: its others tell the same. A query without a neighbour is left out, and
+    one whose neighbours are all right is never a worst one.
 
     Args:
         right: (Q, k) whether each neighbour has the query's class.
         found: the neighbours.
+        groups: (Q,) the group of each query; None: each stands for itself.
         num_worst: at most so many.
         num_random: at most so many, in addition.
         seed: of the random ones.
@@ -47,10 +52,19 @@ def choose_queries(
     nearest_wrong = np.where(wrong, found.cosines, -np.inf).max(axis=1, initial=-np.inf)
     hits = (seen & right).sum(axis=1)
     order = np.lexsort((np.arange(len(hits)), -nearest_wrong, hits))
-    worst = [row for row in order.tolist() if wrong[row].any()][:num_worst]
-    others = np.setdiff1d(np.flatnonzero(seen.any(axis=1)), worst)
-    drawn = np.random.default_rng(seed).permutation(others)[:num_random]
-    return np.array([*worst, *sorted(drawn.tolist())], np.int64)
+    codes = find_units(groups, len(hits)).codes
+    worst = _one_each([row for row in order.tolist() if wrong[row].any()], codes)[:num_worst]
+    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(seen.any(axis=1)))
+    others = [row for row in shuffled.tolist() if codes[row] not in codes[worst]]
+    return np.array([*worst, *sorted(_one_each(others, codes)[:num_random])], np.int64)
+
+
+def _one_each(rows: list[int], codes: IntArray) -> list[int]:
+    """Return the first row of each group, in order."""
+    first: dict[int, int] = {}
+    for row in rows:
+        first.setdefault(int(codes[row]), row)
+    return list(first.values())
 
 
 def neighbor_rows(

@@ -57,7 +57,7 @@ def retrieval_of(plan: Plan, learner: Embeds, verdict: Verdict) -> Embedded:
     within = retrieval_metrics(mine, truth, groups=groups[0], **drawn)
     found = nearest(gallery_of(mine, known, groups=groups[0], gallery_groups=groups[1]), NUM_NEIGHBORS)
     right = labels[found.rows] == truth[:, None]
-    queries = choose_queries(right, found, seed=seed)
+    queries = choose_queries(right, found, groups=data.groups, seed=seed)
     plane, picture = _plane(mine, known, verdict, train, seed)
     section = {
         "part": verdict.part,

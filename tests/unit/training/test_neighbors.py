@@ -27,6 +27,8 @@ def test_the_most_misleading_queries_come_first() -> None:
     # No hit and a wrong one at 0.9, then 0.7; one hit. Row 3 is all right, row 4 has no neighbour at all.
     assert choose_queries(right, found, num_worst=6, num_random=0).tolist() == [0, 1, 2]
     assert choose_queries(right, found, num_worst=2, num_random=9).tolist() == [0, 1, 2, 3, 5]
+    groups = ["a", "b", "a", "b", None, None]
+    assert choose_queries(right, found, groups=groups, num_worst=6, num_random=9).tolist() == [0, 1, 5]
     drawn = choose_queries(right, found, num_worst=1, num_random=2, seed=3)
     assert drawn.tolist() == choose_queries(right, found, num_worst=1, num_random=2, seed=3).tolist()
     assert len(drawn) == 3
