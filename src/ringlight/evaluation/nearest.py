@@ -206,7 +206,8 @@ def unit_rows(what: str, embeddings: npt.ArrayLike) -> FloatArray:
         raise _wrong(what, "finite numbers", f"others in row {int(broken.argmax())}", "check the model for NaN")
     rows = values.astype(np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    unit: FloatArray = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit
 
 
 def checked_classes(what: str, labels: npt.ArrayLike, size: int) -> IntArray:

@@ -64,7 +64,7 @@ def _note(found: Mapping[str, Any]) -> str:
     return (
         "recall@k: a record of the class is among the k nearest by cosine. R-precision and mAP@R look at the R "
         f"nearest, R being the number of records of the class.{kept} In brackets: {found['confidence']:.0%} interval "
-        f"over {counted(found['num_units'], _unit(found))} of the {found['part']} part."
+        f"over {counted(found['num_units'], _unit(found))} of the {found['part']} data."
     )
 
 

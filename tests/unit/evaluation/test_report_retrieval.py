@@ -23,15 +23,20 @@ def found(method: str = "t-SNE", **changed: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     labels = np.array([0] * 10 + [1] * 9 + [2])
     rows = rng.normal(size=(20, 4)) + 3 * np.eye(4)[labels]
-    given = {"classes": CLASSES, "groups": [f"part {row // 2}" for row in range(20)], "num_resamples": 100}
+    given: dict[str, Any] = {
+        "classes": CLASSES,
+        "groups": [f"part {row // 2}" for row in range(20)],
+        "num_resamples": 100,
+    }
     within = retrieval_metrics(rows, labels, **given).to_dict()
-    return json.loads(json.dumps({
+    section: dict[str, Any] = json.loads(json.dumps({
         "part": "test", "gallery": "train", **within, "within": within,
         "knn": {"k": 20, "temperature": 0.07, "accuracy": 0.9},
         "projection": {"method": method, "explained": 0.812, "num_judged": 20, "num_train": 80},
         "neighbors": [{"id": "a", "truth": "pore", "num_right": 1, "neighbors": [{"id": "b"}, {"id": "c"}]}],
         **changed,
     }))  # fmt: skip
+    return section
 
 
 def test_without_an_embedding_there_is_no_section() -> None:
