@@ -17,7 +17,13 @@ def open_set_section(results: Mapping[str, Any]) -> Section | None:
         f"How strange records look, {found['part']} part and held out; right of a limit they are flagged for a human."
     )
     told = ", ".join(f"{name} limit {limit:.3g}" for name, limit in found["thresholds"].items())
-    blocks = (_kept(found), _flagged(found), _table(found), Picture("open_set", f"{caption} {told}.", caption))
+    blocks = (
+        _kept(found),
+        _flagged(found),
+        *_not_told(found),
+        _table(found),
+        Picture("open_set", f"{caption} {told}.", caption),
+    )
     return Section("open_set", "Parts of no known class", blocks)
 
 
@@ -40,6 +46,16 @@ def _flagged(found: Mapping[str, Any]) -> Sentence:
     share = said(_estimate(found["reached"]["unknown_flagged"]))
     held = counted(found["num_unknown"], "record")
     return Sentence(f"Of the {held} of `{found['held_out_class']}`, which the model never saw, it flags {share}.")
+
+
+def _not_told(found: Mapping[str, Any]) -> list[Sentence]:
+    """Return a warning for each score that does not show the held-out class to be stranger than the known ones."""
+    lows = {name: (one["auroc"] or {}).get("low") for name, one in found["scores"].items()}
+    return [
+        Sentence(f"By {name} it is not shown to look stranger than the known classes.", "warn")
+        for name, low in lows.items()
+        if found["num_unknown"] and (low is None or low <= 0.5)
+    ]
 
 
 def _table(found: Mapping[str, Any]) -> Table:
