@@ -20,8 +20,8 @@ from ringlight.services.runs import Run
 SMALL = (
     "data.image_size=32", "data.batch_size=8", "model=resnet10t", "model.pretrained=false", "optimizer.lr=0.002",
     "training.device=cpu", "training.num_threads=1", "training.precision=32", "split.groups=none",
-    "split.leak_probe=false", "evaluation.num_resamples=100", "training.tensorboard=false", "supcon.num_epochs=2", "margin.num_epochs=2",
-    "distill.num_epochs=2", "distill.model.name=resnet10t",
+    "split.leak_probe=false", "evaluation.num_resamples=100", "training.tensorboard=false", "supcon.num_epochs=2",
+    "margin.num_epochs=2", "distill.num_epochs=2", "distill.model.name=resnet10t",
 )  # fmt: skip
 
 

@@ -73,6 +73,11 @@ class SplitConfig(Section):
     leak_probe: StrictBool = Field(
         True, description="where groups hold several records, measure once what a random split would pretend"
     )
+    held_out_class: Word | None = Field(
+        None,
+        description="a class that the model is never shown: its records are in no part and are the strangers by which "
+        "evaluation.open_set is judged (one label)",
+    )
     file: Location | None = Field(None, description="a saved split to read back; its test set stays the test set")
 
 
@@ -213,6 +218,19 @@ class EvaluationConfig(Section):
     reject_error: Annotated[Real, Field(ge=0, lt=1)] | None = Field(
         None,
         description="wished share of wrong decisions; parts it is too unsure of go to a human; null: none",
+    )
+    embedding: StrictBool = Field(
+        False,
+        description="judge what reaches the classifier, too: retrieval scores, a picture of the plane, and nearest "
+        "neighbours (images of one label)",
+    )
+    open_set: Literal["none", "energy", "distance", "both"] = Field(
+        "none",
+        description="flag parts of no known class, for a human: by the energy of the scores, by the distance of what "
+        "reaches the classifier to the nearest class mean, or where either says so (one label)",
+    )
+    open_set_accept: Real = Field(
+        0.95, gt=0, le=1, description="share of known validation records that open_set accepts"
     )
     num_mistakes: Whole = Field(12, ge=0, le=100, description="worst mistakes shown as pictures in the report")
 

@@ -13,14 +13,15 @@ from ringlight.evaluation.plots import confusion_figure, history_figure, per_cla
 from ringlight.evaluation.plots_curves import MOST_CURVES, energy_figure, reliability_figure, roc_pr_figure
 from ringlight.evaluation.plots_decisions import MEASURES, operating_figure, reject_figure
 from ringlight.evaluation.plots_folds import folds_figure
+from ringlight.evaluation.plots_open_set import open_set_figure
 from ringlight.types import History
 
 
 def result_figures(results: Mapping[str, Any]) -> dict[str, Figure]:
     """Return the figures that results (schema version 1 or 2) hold the numbers for, by the names a report knows.
 
-    `confusion`, `per_class`, `history`, `roc_pr`, `reliability`, `operating`, `reject`, `energy`, and `folds` of a
-    cross-validation; one whose numbers are missing is left out.
+    `confusion`, `per_class`, `history`, `roc_pr`, `reliability`, `operating`, `reject`, `energy`, `open_set`, and
+    `folds` of a cross-validation; one whose numbers are missing is left out.
     """
     test = results["test"]
     figures: dict[str, Figure] = {}
@@ -73,6 +74,8 @@ def _curves(results: Mapping[str, Any]) -> dict[str, Figure]:
     energy = results.get("energy")
     if energy and any(sum(counts) for counts in energy["counts"].values()):
         figures["energy"] = energy_figure(energy["edges"], energy["counts"])
+    if results.get("open_set"):
+        figures["open_set"] = open_set_figure(results["open_set"]["scores"])
     return figures
 
 

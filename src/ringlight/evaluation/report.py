@@ -28,8 +28,10 @@ from ringlight.evaluation.report_details import gains_section, mistakes_section
 from ringlight.evaluation.report_files import confusion_csv, markdown, metrics_csv, per_class_csv
 from ringlight.evaluation.report_folds import folds_section
 from ringlight.evaluation.report_imbalance import imbalance_section
+from ringlight.evaluation.report_open_set import open_set_section
 from ringlight.evaluation.report_page import page
 from ringlight.evaluation.report_phases import phases_section
+from ringlight.evaluation.report_retrieval import retrieval_section
 from ringlight.evaluation.report_scores import (
     classes_section,
     confusion_section,
@@ -43,8 +45,8 @@ from ringlight.evaluation.report_verdict import verdict
 SECTIONS: tuple[Callable[[Mapping[str, Any]], Section | None], ...] = (
     data_section, folds_section, scores_section, confusion_section, classes_section, curves_section,
     calibration_section, operating_section, plant_section, reject_section, phases_section, learning_section,
-    imbalance_section, energy_section, gains_section, mistakes_section, slices_section, notes_section,
-    configuration_section,
+    imbalance_section, energy_section, open_set_section, retrieval_section, gains_section, mistakes_section,
+    slices_section, notes_section, configuration_section,
 )  # fmt: skip
 """The parts of a report in order; each is made from the results, which may hold nothing for it."""
 

@@ -4,7 +4,8 @@
 scores, and the SHA-256 of the weights. Loading checks version and checksum, and never unpickles.
 
 Format 2 added what was fixed on validation: calibration, operating points, test-time augmentation, reject option. A
-bundle of format 1 is read as one without them: raw probabilities, the best class or 0.5.
+bundle of format 1 is read as one without them: raw probabilities, the best class or 0.5. Format 3 added the open-set
+rule, which flags records of no known class; a bundle of format 2 is read as one that flags none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ringlight.data.specs import Spec, spec_from_dict
 from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, DataError, did_you_mean
 from ringlight.evaluation.calibration import Calibration
+from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.evaluation.thresholds import OperatingPoint
 from ringlight.files import file_sha256, unwritable, whole_file, write_json
 from ringlight.inference.tta import Tta
@@ -28,8 +30,8 @@ from ringlight.types import Task
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 DEFAULT_POINT = "default"
 """The operating point every model has: the best class, or every label with a probability of 0.5."""
 WEIGHTS = "model.safetensors"
@@ -44,7 +46,7 @@ class Bundle:
     something else stands in the place of the linear classifier. What was fixed on
     validation is kept as its own `to_dict` wrote it: `calibration` (empty: none), `operating_points` by name, `tta`;
     `operating_point` names the point that decides, `good_class` the class of good parts, and decisions less sure than
-    `reject_threshold` are for a human.
+    `reject_threshold` are for a human, and so are records that `open_set` (empty: no rule) takes for strangers.
     """
 
     architecture: Mapping[str, Any]
@@ -61,6 +63,7 @@ class Bundle:
     tta: Mapping[str, Any] = field(default_factory=lambda: Tta().to_dict())
     good_class: str | None = None
     reject_threshold: float | None = None
+    open_set: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +105,7 @@ class Bundle:
                 tta=values.get("tta", Tta().to_dict()),
                 good_class=values.get("good_class"),
                 reject_threshold=values.get("reject_threshold"),
+                open_set=values.get("open_set", {}),
             )
             bundle._check_rules(where)
         except KeyError as error:
@@ -128,6 +132,10 @@ class Bundle:
                 fix = "fix it on this model's validation"
                 raise DataError("the task and classes of the model", got="others", where=f"point {name}", fix=fix)
         self.point(self.operating_point)
+        means = OpenSetRule.from_dict(self.open_set).means if self.open_set else None
+        if means is not None and len(means) != len(self.classes):
+            got, fix = f"{len(means)}", "export it again"
+            raise DataError(f"{len(self.classes)} class means, one a class", got=got, where="open_set", fix=fix)
 
     def point(self, name: str) -> OperatingPoint:
         """Return a stored operating point by its name, or the default one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ringlight.data.window_spec import WindowSpec, check_windows
 from ringlight.data.window_store import blocks_of
 from ringlight.errors import DataError
 from ringlight.evaluation.calibration import Calibration, Calibrator
+from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, read_bundle
 from ringlight.inference.tta import Tta, averaged
@@ -30,6 +31,9 @@ Image = Path | str | npt.NDArray[Any]
 
 EVIDENTIAL = "evidential"
 """The head whose logits are log Dirichlet parameters."""
+Scored = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
+"""Logits (B, K), and what reaches the classifier (B, D) where decisions need it."""
+
 WINDOWS_AT_ONCE = 256
 """Windows that go through a model together unless the caller says otherwise."""
 
@@ -66,7 +70,8 @@ class Result:
     (N, K) is what the operating point named `operating_point` made of them, `labels` the same as class names.
     `scores` (N,) says how sure each decision is, from 0 to 1; `rejected` (N,) which are not sure enough and need a
     human, None when the model has no such limit. `uncertainties` (N,) of an evidential model are K / S, from near 0 to
-    1: no evidence at all; None for every other model.
+    1: no evidence at all; None for every other model. `unknown` (N,) are those of no known class, which need a human as
+    well (they are in `rejected`), None when the model has no open-set rule.
     """
 
     prediction: Prediction
@@ -77,11 +82,13 @@ class Result:
     operating_point: str = DEFAULT_POINT
     rejected: npt.NDArray[np.bool_] | None = None
     uncertainties: npt.NDArray[np.float64] | None = None
+    unknown: npt.NDArray[np.bool_] | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one plain row an image: id, labels, a probability per class; `to_human` where the model has a limit.
 
-        An evidential model's have `uncertainty`. A class of such a name keeps its column.
+        An evidential model's rows have `uncertainty`; where the model has an open-set rule, `unknown` says that the
+        record is of no known class. A class of such a name keeps its column.
         """
         rows = [
             {"id": key, "labels": ";".join(labels), **dict(zip(self.prediction.classes, map(float, row), strict=True))}
@@ -93,6 +100,9 @@ class Result:
         if self.uncertainties is not None:
             for row, uncertainty in zip(rows, self.uncertainties.tolist(), strict=True):
                 row.setdefault("uncertainty", uncertainty)
+        if self.unknown is not None:
+            for row, unknown in zip(rows, self.unknown.tolist(), strict=True):
+                row.setdefault("unknown", unknown)
         return rows
 
 
@@ -123,6 +133,7 @@ class Predictor:
         self.point = _choose_point(bundle, threshold, operating_point)
         self.calibrator = Calibration.from_dict(bundle.calibration).calibrator if bundle.calibration else Calibrator()
         self.tta = Tta.from_dict(bundle.tta, "bundle")
+        self.open_set = OpenSetRule.from_dict(bundle.open_set) if bundle.open_set else None
         self.device = choose_device(device).device
         self.module = module.to(self.device).eval()
         self._is_evidential = (bundle.architecture.get("head") or {}).get("name") == EVIDENTIAL
@@ -180,9 +191,9 @@ class Predictor:
         items = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
         if not items:
             raise DataError("at least one image", got="none", where="predict", fix="pass a path or an array")
-        logits = np.concatenate(list(self._batches(items, batch_size or 8, spec)))
+        logits, features = _joined(self._batches(items, batch_size or 8, spec))
         ids = [str(item) if isinstance(item, str | Path) else f"array {row}" for row, item in enumerate(items)]
-        return self._decided(Prediction(ids, logits, self.classes, self.task))
+        return self._decided(Prediction(ids, logits, self.classes, self.task), features)
 
     def _windows(
         self, given: Any, spec: WindowSpec, batch_size: int, channels: Sequence[str] | None, ids: Sequence[str] | None
@@ -201,8 +212,8 @@ class Predictor:
         if len(names) != len(windows):
             raise DataError(f"{len(windows)} ids", got=str(len(names)), where="predict", fix="pass one per window")
         with torch.inference_mode():
-            logits = np.concatenate(list(self._window_scores(windows, spec, batch_size)))
-        return self._decided(Prediction(names, logits, self.classes, self.task))
+            logits, features = _joined(self._window_scores(windows, spec, batch_size))
+        return self._decided(Prediction(names, logits, self.classes, self.task), features)
 
     def predict_records(self, data: Dataset) -> Result:
         """Predict the windows of a data set, block by block, so that memory stays flat.
@@ -216,25 +227,33 @@ class Predictor:
         if not isinstance(spec, WindowSpec):
             raise DataError("images", got="windows of a signal", where=data.name, fix="name images for this model")
         spec.require(data.signals, data.name)
-        logits: list[npt.NDArray[np.float32]] = []
+        scores: list[Scored] = []
         with torch.inference_mode():
             for _, windows in blocks_of(data):
                 require_finite(windows, spec.channels, data.name)
-                logits += self._window_scores(windows, spec, WINDOWS_AT_ONCE)
-        return self._decided(Prediction(data.ids, np.concatenate(logits), self.classes, self.task))
+                scores += self._window_scores(windows, spec, WINDOWS_AT_ONCE)
+        logits, features = _joined(scores)
+        return self._decided(Prediction(data.ids, logits, self.classes, self.task), features)
 
-    def _window_scores(
-        self, windows: npt.NDArray[np.float32], spec: WindowSpec, batch_size: int
-    ) -> Iterator[npt.NDArray[np.float32]]:
+    def _window_scores(self, windows: npt.NDArray[np.float32], spec: WindowSpec, batch_size: int) -> Iterator[Scored]:
         for start in range(0, len(windows), batch_size):
-            yield forward(self.module, spec.apply(windows[start : start + batch_size]), self.device)
+            inputs = spec.apply(windows[start : start + batch_size])
+            if self._embeds:
+                yield self._embedded(inputs)
+            else:
+                yield forward(self.module, inputs, self.device), None
 
-    def _decided(self, prediction: Prediction) -> Result:
+    def _decided(self, prediction: Prediction, features: npt.NDArray[np.float32] | None) -> Result:
         calibrated = replace(prediction, logits=self.calibrator.apply(prediction.logits))
         probabilities = calibrated.probabilities
         decisions = self.point.decide(probabilities)
         scores = decision_confidence(probabilities, self.point)
         limit = self.bundle.reject_threshold
+        rejected = None if limit is None else scores < limit
+        unknown = None
+        if self.open_set is not None:
+            unknown = self.open_set.strange(self.open_set.scores(prediction.logits, features))
+            rejected = unknown if rejected is None else rejected | unknown
         return Result(
             prediction=prediction,
             probabilities=probabilities,
@@ -242,11 +261,12 @@ class Predictor:
             decisions=decisions,
             scores=scores,
             operating_point=self.point.name,
-            rejected=None if limit is None else scores < limit,
             uncertainties=dirichlet_uncertainty(prediction.logits) if self._is_evidential else None,
+            rejected=rejected,
+            unknown=unknown,
         )
 
-    def _batches(self, items: Sequence[Image], batch_size: int, spec: InputSpec) -> Any:
+    def _batches(self, items: Sequence[Image], batch_size: int, spec: InputSpec) -> Iterator[Scored]:
         import torch
 
         waiting: list[Any] = []
@@ -259,13 +279,38 @@ class Predictor:
                 waiting.append(tensor)
             yield self._scores(waiting)
 
-    def _scores(self, tensors: list[Any]) -> npt.NDArray[np.float32]:
+    @property
+    def _embeds(self) -> bool:
+        """Whether decisions need what reaches the classifier."""
+        return self.open_set is not None and self.open_set.needs_embeddings
+
+    def _embedded(self, inputs: Tensor) -> Scored:
+        """Return logits and features of one pass."""
+        from ringlight.models.heads import scores_and_features
+
+        logits, features = scores_and_features(self.module, inputs.to(self.device))
+        return logits.float().cpu().numpy(), features.flatten(1).float().cpu().numpy()
+
+    def _scores(self, tensors: list[Any]) -> Scored:
         import torch
+
+        images, features = torch.stack(tensors), None
+        if self._embeds:
+            logits, features = self._embedded(images)
+            if self.tta.runs == 1:
+                return logits, features
 
         def score(inputs: Tensor) -> npt.NDArray[np.float32]:
             return forward(self.module, inputs, self.device)
 
-        return averaged(score, torch.stack(tensors), self.tta, self.task)
+        return averaged(score, images, self.tta, self.task), features
+
+
+def _joined(parts: Iterable[Scored]) -> Scored:
+    """Put batches of logits and features together."""
+    logits, features = zip(*parts, strict=True)
+    kept = [part for part in features if part is not None]
+    return np.concatenate(logits), np.concatenate(kept) if kept else None
 
 
 def _choose_point(bundle: Bundle, threshold: float | None, name: str | None) -> OperatingPoint:

@@ -69,8 +69,8 @@ steps), `task` and `seed`."""
 
 __all__ = [
     "CBAM", "CNN1D", "MARGINS", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "EnsembleModel",
-    "ExtraTrees", "GRUClassifier", "GradientBoosting", "Hybrid", "InceptionTime", "LSTMClassifier", "LogisticRegression",
-    "MarginHead", "MiniRocket", "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D", "WeightsChoice",
-    "build_model", "build_sequence_model", "check_margin_task", "choose_weights", "describe_models", "is_ensemble",
-    "is_estimator", "takes_of",
+    "ExtraTrees", "GRUClassifier", "GradientBoosting", "Hybrid", "InceptionTime", "LSTMClassifier",
+    "LogisticRegression", "MarginHead", "MiniRocket", "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D",
+    "WeightsChoice", "build_model", "build_sequence_model", "check_margin_task", "choose_weights", "describe_models",
+    "is_ensemble", "is_estimator", "takes_of",
 ]  # fmt: skip

@@ -213,7 +213,6 @@ def shift_scores(module: nn.Module, offsets_k: Tensor) -> None:
         bias += offsets_k.to(bias)
 
 
-@torch.no_grad()
 def features_before_head(module: nn.Module, inputs: Tensor) -> Tensor:
     """Return what reaches the model's classifier, (B, D), for images or windows: the backbone's features, pooled.
 
@@ -223,10 +222,20 @@ def features_before_head(module: nn.Module, inputs: Tensor) -> Tensor:
     Raises:
         ModelError: see :func:`classifier_of`.
     """
+    return scores_and_features(module, inputs)[1]
+
+
+@torch.no_grad()
+def scores_and_features(module: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits (B, K) and what reached the classifier (B, D), of one pass.
+
+    Raises:
+        ModelError: see :func:`classifier_of`.
+    """
     heard: list[Tensor] = []
     handle = classifier_of(module).register_forward_pre_hook(lambda _layer, given: heard.append(given[0]))
     try:
-        module(inputs)
+        logits: Tensor = module(inputs)
     finally:
         handle.remove()
-    return heard[0]
+    return logits, heard[0]

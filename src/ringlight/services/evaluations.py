@@ -23,6 +23,7 @@ from ringlight.services.saved_models import SavedModel, open_model, seed_of, sto
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.training.evaluate import check_members, conform, join, overlap
 from ringlight.training.judge import Verdict, verdict_of, verdict_on, write_predictions
+from ringlight.training.open_set import hold_out
 from ringlight.training.pages import write_pages
 from ringlight.training.records import check_dataset, load_dataset
 from ringlight.training.results import RESULTS_VERSION, data_card, part_card
@@ -191,7 +192,7 @@ def _own_part(opened: SavedModel, workspace: Path | str | None) -> _Judged:
         )  # fmt: skip
     refuse_arrays(opened.run)
     config = read_config(opened.run / "config.yaml")
-    data = load_dataset(config, cache_of(opened.run, workspace)).dataset
+    data, _ = hold_out(load_dataset(config, cache_of(opened.run, workspace)).dataset, config.split.held_out_class)
     expected = read_manifest(opened.run).get("dataset_fingerprint")
     if expected != data.fingerprint:
         raise RunError(

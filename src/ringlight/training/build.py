@@ -101,7 +101,7 @@ def build_parts(
         image_size=wished.size,
         params=model.params(),
     )
-    adapted = _adapters(config, built.module)
+    adapted = put_adapters(config, built.module)
     spec = replace(wished, mean=built.mean, std=built.std)
     augmenter = augmenter_of(config, train)
     size = spec.size or next(iter(inspection.image_sizes))
@@ -142,7 +142,7 @@ def prepare_head(config: Config, module: nn.Module) -> None:
     install_evidential(module)
 
 
-def _adapters(config: Config, module: nn.Module) -> tuple[str, ...]:
+def put_adapters(config: Config, module: nn.Module) -> tuple[str, ...]:
     """Put the configured adapters onto the model; return what a report says of them."""
     lora = config.model.lora
     if lora is None:

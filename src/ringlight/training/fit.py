@@ -13,9 +13,11 @@ from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import DIVIDED, determinism, environment
 from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
 from ringlight.training.learners import learner_of
+from ringlight.training.open_set import open_set_of
 from ringlight.training.pages import epoch_pictures, write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
+from ringlight.training.retrieval import write_embedding
 from ringlight.types import History, Prediction, RunControl, Tracker
 
 
@@ -51,6 +53,8 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     write_predictions(folder, verdict)
     write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
+    values |= write_embedding(plan, learner, verdict, folder, tracker, len(history.rows))
+    values |= open_set_of(plan, learner, verdict)
     write_sheet(plan, folder)
     write_pages(values, verdict.pictures, folder, tracker)
     write_json(folder / "results.json", values)

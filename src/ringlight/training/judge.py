@@ -25,6 +25,7 @@ from ringlight.training.assess import Assessment, assess
 from ringlight.training.features import embedder as best_embedder
 from ringlight.training.leakage import LeakProbe, measure_leak, probe_obstacle
 from ringlight.training.mistakes import mistake_pictures, mistake_rows, worst_mistakes
+from ringlight.training.open_set import with_open_set
 from ringlight.training.rules import Rules, fix_rules, truth_of
 from ringlight.training.slices import slices
 from ringlight.types import Dataset, Learner, Prediction
@@ -108,6 +109,7 @@ def judge(plan: Plan, learner: Learner) -> Verdict:
     rules = fix_rules(
         validation, plan.part("val").groups, settings, task=plan.dataset.task, classes=plan.dataset.classes, seed=seed
     )
+    rules = with_open_set(rules, plan, learner, validation)
     if part == "val" and (rules.calibration is not None or rules.points):
         rules = replace(rules, notes=(*rules.notes, OWN_PART))
     return verdict_on(

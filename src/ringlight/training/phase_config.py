@@ -48,6 +48,7 @@ def phase_config(config: Config, name: PhaseName, *, check_parts: CheckParts | N
         values |= {f"model.{key}": value for key, value in config.distill.model.items()}
         if "name" in config.distill.model:  # the trained weights that were chosen for the teacher are another model's
             values.setdefault("model.pretrained", "auto" if config.model.pretrained else False)
+            values.setdefault("model.lora", None)  # adapters are for a backbone that is trained already
     try:
         return vary(config, values, check_parts=check_parts)
     except Problems as error:

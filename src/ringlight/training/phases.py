@@ -21,6 +21,7 @@ from ringlight.errors import RunError
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import read_bundle, write_bundle
 from ringlight.runtime import LOGGER, seed_everything
+from ringlight.training.build import put_adapters
 from ringlight.training.learner import DeepLearner
 from ringlight.training.phase_inputs import (
     Lesson,
@@ -105,6 +106,8 @@ class PhasesLearner(DeepLearner):
         if start is not None:
             self.notes.append(start_backbone(plan, before.module, start, f"{name}.start_from"))
         before.module.train()
+        if before.trained:  # those of the phase before were merged into its weights
+            put_adapters(plan.config, before.module)
         kind = SupConLearner if name == "supcon" else MarginLearner
         return kind.begin(plan, before.module, folder, on_epoch)
 

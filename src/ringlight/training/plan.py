@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,17 @@ from ringlight.data.augmentations_base import Kind
 from ringlight.data.checks import Inspection
 from ringlight.data.sampling import SAMPLERS, EpochSampler
 from ringlight.errors import ConfigError, DataError, Problems
+from ringlight.evaluation.open_set import SCORES
 from ringlight.runtime import DeviceChoice, choose_device, choose_precision, determinism
 from ringlight.training.build import Built, augmentation_of, build_parts
 from ringlight.training.drawing import Seen
+from ringlight.training.embedding import check_embeds, embedding_problems
 from ringlight.training.heads import HEADS, head_problems
 from ringlight.training.imbalance import METHODS
 from ringlight.training.imbalance_choice import Choice
 from ringlight.training.mixes import mix_problems
 from ringlight.training.monitors import check_monitors
+from ringlight.training.open_set import hold_out, open_set_problems, require_validation
 from ringlight.training.phase_config import phase_problems, task_problems
 from ringlight.training.records import check_dataset, data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
@@ -43,6 +46,7 @@ class Plan:
     the split. What was found is no part of the data's identity: one data set has one fingerprint however it is divided.
     `sampler` draws the training records, `seen` is what its first epoch shows, which the loss was told. `choice` is how
     `imbalance.method=auto` was decided. `cache` is the folder where pictures, features and found duplicates are kept.
+    `unknown` are the records of `split.held_out_class`, which are no part of the data.
     """
 
     config: Config
@@ -60,6 +64,7 @@ class Plan:
     notes: tuple[str, ...]
     cache: Path
     choice: Choice | None = None
+    unknown: Dataset | None = None
 
     def part(self, name: str) -> Dataset:
         """Return the records of `train`, `val` or `test`."""
@@ -125,6 +130,7 @@ class Prepared:
     notes: tuple[str, ...]
     cache: Path
     make_module: Callable[[], nn.Module] | None = None
+    unknown: Dataset | None = None
 
 
 def make_plan(config: Config, cache: Path) -> Plan:
@@ -174,6 +180,8 @@ def prepare(
         raise Problems(lines)
     inspection = load_dataset(config, cache) if dataset is None else check_dataset(dataset)
     notes = data_notes(inspection)
+    known, unknown = hold_out(inspection.dataset, config.split.held_out_class)
+    inspection = replace(inspection, dataset=known)
     config = augmentation_of(config, inspection.dataset.signals)
     _trainable(inspection, config)
     _mixable(inspection.dataset, config)
@@ -181,8 +189,9 @@ def prepare(
         _suits(inspection.dataset, config)
     _judgeable(inspection.dataset, config)
     return Prepared(
-        config=config, inspection=inspection, device=device, notes=notes, cache=cache, make_module=make_module
-    )
+        config=config, inspection=inspection, device=device, notes=notes, cache=cache, make_module=make_module,
+        unknown=unknown,
+    )  # fmt: skip
 
 
 def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
@@ -194,6 +203,7 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
     """
     config, inspection, device, cache = prepared.config, prepared.inspection, prepared.device, prepared.cache
     notes = (*prepared.notes, *split.warnings)
+    require_validation(config, len(split.val))
     check_monitors(config, dataset.classes, dataset.task, validates=bool(len(split.val)))
     if not len(split.val) and config.training.early_stopping_patience is not None:
         notes += ("no validation part: early stopping is off and the last weights are judged",)
@@ -210,7 +220,7 @@ def plan_on(prepared: Prepared, dataset: Dataset, split: Split) -> Plan:
         config=built.config, given=inspection.dataset, dataset=dataset, split=split, spec=built.spec,
         module=built.module, weights=built.weights, criterion=built.criterion, augmenter=built.augmenter,
         sampler=built.sampler, seen=built.seen, device=device, notes=(*notes, *built.notes), cache=cache,
-        choice=built.choice,
+        choice=built.choice, unknown=prepared.unknown,
     )  # fmt: skip
     if hasattr(built.module, "is_ensemble"):
         from ringlight.training.ensemble_plan import check_runs
@@ -223,6 +233,10 @@ def _fitted_later(built: Built) -> None:
     """Refuse a model without one linear classifier where that is fitted or shifted, perhaps after hours of training."""
     from ringlight.models.heads import classifier_of
 
+    if built.config.evaluation.embedding:
+        check_embeds(built.module, "evaluation.embedding")
+    if "distance" in SCORES[built.config.evaluation.open_set]:
+        check_embeds(built.module, "evaluation.open_set")
     if built.config.training.mode != "finetune" or METHODS[built.config.imbalance.method].after is not None:
         classifier_of(built.module)
 
@@ -303,5 +317,6 @@ def _judgeable(dataset: Dataset, config: Config) -> None:
     from ringlight.training.rules import rule_problems
 
     lines = rule_problems(config.evaluation, dataset.classes, dataset.task)
+    lines += [*embedding_problems(config.evaluation, dataset), *open_set_problems(config, dataset)]
     if lines:
         raise Problems(lines)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ringlight.config.schema import EvaluationConfig, PointConfig
 from ringlight.errors import ConfigError, DataError, did_you_mean
 from ringlight.evaluation.calibration import AUTOMATIC, Calibration, fit_calibration
+from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.evaluation.plant import find_good_class
 from ringlight.evaluation.reject import reject_curve, reject_threshold
 from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence, fix_point, point_problems
@@ -72,7 +73,7 @@ class Rules:
     """What was fixed on validation; `point` names the operating point that decides.
 
     `good_class` is the class of good parts in multi-class data, None when there is none. A decision less sure than
-    `reject_threshold` is for a human.
+    `reject_threshold` is for a human, and so is a record that `open_set` takes for one of no known class.
     """
 
     task: Task
@@ -83,6 +84,7 @@ class Rules:
     good_class: str | None = None
     tta: Tta = field(default_factory=Tta)
     reject_threshold: float | None = None
+    open_set: OpenSetRule | None = None
     notes: tuple[str, ...] = ()
 
     def decide(self, prediction: Prediction) -> Ruling:
@@ -124,6 +126,7 @@ class Rules:
             "good_class": self.good_class,
             "tta": self.tta.to_dict(),
             "reject_threshold": self.reject_threshold,
+            "open_set": {} if self.open_set is None else self.open_set.to_dict(),
         }
 
     @classmethod
@@ -138,6 +141,7 @@ class Rules:
             good_class=bundle.good_class,
             tta=Tta.from_dict(bundle.tta, "bundle"),
             reject_threshold=bundle.reject_threshold,
+            open_set=OpenSetRule.from_dict(bundle.open_set) if bundle.open_set else None,
         )
 
 

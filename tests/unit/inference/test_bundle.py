@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import BundleError, DataError, WorkspaceError
 from ringlight.evaluation.calibration import Calibration, Calibrator
+from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.inference.bundle import FORMAT_VERSION, Bundle, _digest, read_bundle, write_bundle
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_model
@@ -81,14 +83,15 @@ def test_a_changed_byte_in_the_weights_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, None, "1"])
 def test_an_unknown_format_version_is_refused(copied: Path, version: object) -> None:
     edit(copied, format_version=version)
-    with pytest.raises(BundleError, match=r"expected bundle format version 1 or 2, got "):
+    with pytest.raises(BundleError, match=r"expected bundle format version 1 or 2 or 3, got "):
         read_bundle(copied)
 
 
 def test_a_bundle_of_format_one_is_read_as_one_without_rules(copied: Path) -> None:
     values = json.loads((copied / "bundle.json").read_text())
     added = (
-        "calibration", "operating_points", "operating_point", "tta", "good_class", "reject_threshold", "index_sha256",
+        "calibration", "operating_points", "operating_point", "tta", "good_class", "reject_threshold", "open_set",
+        "index_sha256",
     )  # fmt: skip
     old = {key: value for key, value in values.items() if key not in added} | {"format_version": 1}
     (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": _digest(old)}))
@@ -96,6 +99,30 @@ def test_a_bundle_of_format_one_is_read_as_one_without_rules(copied: Path) -> No
     assert (bundle.calibration, bundle.operating_points, bundle.operating_point) == ({}, {}, "default")
     assert (bundle.tta, bundle.reject_threshold) == ({"runs": 1, "space": "probability"}, None)
     assert bundle.format_version == FORMAT_VERSION  # what is written again is of today's format
+
+
+def test_a_bundle_of_format_two_flags_no_strangers(copied: Path) -> None:
+    values = json.loads((copied / "bundle.json").read_text())
+    old = {key: value for key, value in values.items() if key not in ("open_set", "index_sha256")}
+    old["format_version"] = 2
+    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": _digest(old)}))
+    bundle, _ = read_bundle(copied)
+    assert bundle.open_set == {}
+    assert Predictor.from_path(copied, device="cpu").predict(np.zeros((32, 32, 3), np.uint8)).unknown is None
+
+
+@pytest.mark.parametrize(
+    ("means", "message"),
+    [
+        (np.eye(2, 8), "open_set: expected 3 class means, one a class, got 2; export it again"),
+        (None, "open_set: expected class means beside a distance, got none"),
+    ],
+)
+def test_an_open_set_rule_of_another_model_is_refused(copied: Path, means: Any, message: str) -> None:
+    rule = OpenSetRule(accept=0.95, thresholds={"distance": 0.3}, num_records=9, accepted=1.0, means=means)
+    edit(copied, open_set=rule.to_dict())
+    with pytest.raises(BundleError, match=message):
+        read_bundle(copied)
 
 
 GATE = {

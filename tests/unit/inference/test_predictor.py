@@ -13,9 +13,11 @@ import torch
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import DataError
 from ringlight.evaluation.calibration import Calibration, Calibrator
+from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.evaluation.thresholds import OperatingPoint
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.predictor import Predictor
+from ringlight.inference.tta import Tta
 
 CLASSES = ("good", "scratch", "dent")
 SPEC = InputSpec(in_chans=1, image_size=(8, 8), mean=(0.0,), std=(1.0,))
@@ -180,3 +182,56 @@ def test_a_threshold_outside_zero_and_one_is_refused(threshold: float) -> None:
 def test_a_threshold_beside_a_point_is_refused() -> None:
     with pytest.raises(DataError, match=r"got threshold 0.4 beside `default`; leave one out"):
         predictor("multilabel", threshold=0.4, asked="default")
+
+
+class Embedding(torch.nn.Module):
+    """Two features, the brightness of the halves of the image, and a linear classifier behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(2, 3)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[4.0, 0.0], [0.0, 4.0], [1.0, 1.0]]))
+            self.head.bias.zero_()
+
+    def get_classifier(self) -> torch.nn.Module:
+        return self.head
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        halves = [images[..., :4].mean((1, 2, 3)), images[..., 4:].mean((1, 2, 3))]
+        return self.head(torch.stack(halves, dim=1))  # type: ignore[no-any-return]
+
+
+def halves(left: int, right: int) -> np.ndarray:
+    return np.concatenate([np.full((8, 4), left, np.uint8), np.full((8, 4), right, np.uint8)], axis=1)
+
+
+STRANGERS = OpenSetRule(
+    accept=0.95, thresholds={"distance": 0.1}, num_records=20, accepted=0.95, means=np.array([[1.0, 0], [0, 1], [0, 1]])
+)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_part_far_from_every_class_is_unknown_and_for_a_human(runs: int) -> None:
+    """Features along the diagonal are at 1 - cos 45 degrees = 0.29 from both means, in whatever views it is scored."""
+    rules = {"open_set": STRANGERS.to_dict(), "tta": Tta(runs=runs).to_dict(), "reject_threshold": 0.9}
+    made = Predictor(bundle_of(**rules), Embedding(), device="cpu")
+    result = made.predict([halves(255, 0), halves(200, 200), halves(0, 60)])
+    assert result.unknown is not None
+    assert result.unknown.tolist() == [False, True, False]
+    assert result.rejected is not None
+    unsure = (result.scores < 0.9).tolist()
+    assert result.rejected.tolist() == [unsure[0], True, unsure[2]]
+    assert [row["unknown"] for row in result.rows()] == [False, True, False]
+    plain = Predictor(bundle_of(tta=Tta(runs=runs).to_dict()), Embedding(), device="cpu").predict(halves(255, 0))
+    np.testing.assert_array_equal(result.prediction.logits[0], plain.prediction.logits[0])
+
+
+def test_a_limit_of_the_energy_needs_no_features() -> None:
+    """Grey has no classifier to listen at; a dark image has the energy -log 3, a white one a lower one."""
+    rule = OpenSetRule(accept=0.95, thresholds={"energy": -1.3}, num_records=20, accepted=0.95)
+    result = predictor(open_set=rule.to_dict()).predict([WHITE, np.zeros((8, 8), np.uint8)])
+    assert result.unknown is not None
+    assert result.unknown.tolist() == [False, True]
+    assert result.rejected is not None
+    assert result.rejected.tolist() == [False, True]

@@ -45,7 +45,7 @@ def random_state() -> Any:
 
 def test_a_recipe_writes_its_folder_and_tells_its_tracker(plan_of: PlanOf, tmp_path: Path) -> None:
     folder, tracker = tmp_path / "run", Notebook()
-    plan = plan_of("training.confusion_every_n_epochs=2", "training.num_epochs=3")
+    plan = plan_of("training.confusion_every_n_epochs=2", "training.num_epochs=3", "evaluation.embedding=true")
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     outcome = fit(plan, folder, tracker=tracker, control=QuietControl(), resume=None)
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
@@ -53,6 +53,12 @@ def test_a_recipe_writes_its_folder_and_tells_its_tracker(plan_of: PlanOf, tmp_p
     with (folder / "history.csv").open() as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1", "2"]
     assert {path.name for path in folder.iterdir()} >= {"checkpoints", "bundle", "figures", "predictions.parquet"}
+    assert (outcome.results["retrieval"]["part"], outcome.results["retrieval"]["num_features"]) == ("test", 512)
+    assert {path.stem for path in (folder / "figures").iterdir()} >= {"embedding", "neighbors"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert ">Embedding<" in page
+    assert "Further pictures" not in page
+    assert {("test/embedding", 3), ("test/neighbors", 3)} <= set(tracker.figures)
     assert tracker.params["model.name"] == "resnet10t"
     assert sorted(tracker.metrics) == [0, 1, 2, 3]
     assert tracker.metrics[3]["final/macro_f1"] == outcome.results["test"]["scalars"]["macro_f1"]
