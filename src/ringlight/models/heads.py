@@ -29,11 +29,11 @@ class CosineHead(nn.Module):
     arXiv:1712.07136, equation 4). It needs few records a class and forgets nothing when one is added.
     """
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(out_features, in_features))
-        self.scale = nn.Parameter(torch.ones(out_features))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.weight = nn.Parameter(torch.zeros(num_classes, num_features))
+        self.scale = nn.Parameter(torch.ones(num_classes))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def cosines(self, x_bd: Tensor) -> Tensor:
         """Return the cosines (B, K) to the prototypes."""
@@ -58,8 +58,8 @@ class NeighborsHead(nn.Module):
 
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
+        num_features: int,
+        num_classes: int,
         *,
         num_records: int,
         num_neighbors: int,
@@ -70,9 +70,9 @@ class NeighborsHead(nn.Module):
         self.num_neighbors = num_neighbors
         self.temperature = temperature
         self.task: Task = task
-        self.register_buffer("features", torch.zeros(num_records, in_features))
-        self.register_buffer("votes", torch.zeros(num_records, out_features))
-        self.register_buffer("bias", torch.zeros(out_features))
+        self.register_buffer("features", torch.zeros(num_records, num_features))
+        self.register_buffer("votes", torch.zeros(num_records, num_classes))
+        self.register_buffer("bias", torch.zeros(num_classes))
 
     def forward(self, x_bd: Tensor) -> Tensor:
         """Return logits (B, K)."""
