@@ -33,7 +33,7 @@ def unknown_key(key: str) -> str:
     section, _, leaf = key.partition(".")
     leaf = leaf.partition(".")[0]
     if section in SECTIONS:
-        near = _near(section, leaf) or _elsewhere(leaf, exact=True)
+        near = _elsewhere(leaf, exact=True) or _near(section, leaf)
         fix = f"did you mean `{near}`?" if near else did_you_mean(leaf, fields_of(section))
         return f"{section}.{leaf}: expected a key of {section}, got unknown key `{section}.{leaf}`; {fix}"
     if not leaf:
@@ -55,7 +55,8 @@ def _near(section: str, leaf: str, others: Iterable[str] = ()) -> str | None:
 def _elsewhere(leaf: str, *, exact: bool) -> str | None:
     """Return the canonical key of another section that has this last name."""
     known = {alias.partition(".")[2]: meant for alias, meant in ALIASES.items()}
-    known |= {name: f"{section}.{name}" for section in SECTIONS for name in fields_of(section) if name != "name"}
+    for section in SECTIONS:  # the first that has it: phases change keys of the run's own sections
+        known |= {name: f"{section}.{name}" for name in fields_of(section) if name != "name" and name not in known}
     near = leaf if leaf in known else None if exact else nearest(leaf, known)
     return None if near is None else known[near]
 
@@ -176,7 +177,7 @@ def part_faults(lines: Iterable[str]) -> list[str]:
         unknown = re.search(r"got unknown key `(\w+)\.(\w+)`; ", line)
         if unknown is not None and unknown[1] in SECTIONS:
             suggested = re.findall(r"did you mean `(.+?)`\?", line)
-            near = _near(unknown[1], unknown[2], suggested) or _elsewhere(unknown[2], exact=True)
+            near = _elsewhere(unknown[2], exact=True) or _near(unknown[1], unknown[2], suggested)
             line = line[: unknown.end()] + f"did you mean `{near}`?" if near else line
         better.append(line)
     return better

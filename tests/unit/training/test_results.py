@@ -52,7 +52,7 @@ def test_results_hold_every_key_of_the_reference(plan_of: Callable[..., Plan]) -
     assert set(made(plan_of())) == {
         "schema_version", "run", "recipe", "experiment", "model", "hyper_parameters", "loss", "dataset", "split",
         "best", "judged_part", "test", "calibration", "operating_points", "reject", "curves", "energy", "slices",
-        "mistakes", "imbalance", "tta", "ensemble", "history", "timings", "environment", "notes",
+        "mistakes", "imbalance", "tta", "ensemble", "phases", "history", "timings", "environment", "notes",
     }  # fmt: skip
 
 
