@@ -60,8 +60,10 @@ def test_each_archive_is_the_same_data_set(tmp_path: Path, python: Any, make: st
     assert hash_contents(other).fingerprint == hash_contents(python).fingerprint
 
 
-def test_a_binary_file_is_read_a_part_at_a_time(tmp_path: Path, python: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_a_part_at_a_time(tmp_path: Path, python: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cifar_layout, "CHUNK", 7)
+    assert np.array_equal(loaded(tmp_path / "pickled").targets(), python.targets())
+    shutil.rmtree(tmp_path / "cache")
     other = loaded(tmp_path / "other", "make_binary")
     assert hash_contents(other).fingerprint == hash_contents(python).fingerprint
     (one, folder) = cifar_layout.find_layout(tmp_path / "other")
