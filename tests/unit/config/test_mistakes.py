@@ -211,8 +211,8 @@ def test_part_whose_name_is_no_text_is_told_once():
         ("severstl", "got `severstl`; did you mean `severstal`?"),
         (
             None,
-            "got none; choose from: air_leak, defect_classifier, demo, folder, frozen, magnetic_tile, neu, neu_lite0, "
-            "severstal, strips, table, view_classifier, windows, windows_features",
+            "got none; choose from: air_leak, cifar100, defect_classifier, demo, folder, frozen, magnetic_tile, neu, "
+            "neu_lite0, severstal, strips, table, view_classifier, windows, windows_features",
         ),
         ("plant.yaml", "got `plant.yaml`; read a file with --config plant.yaml"),
     ],
