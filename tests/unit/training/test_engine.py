@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,10 +30,13 @@ class Rates(Callback):
 
 
 @pytest.mark.parametrize(("num_batches", "accumulate"), [(5, 2), (4, 2), (7, 5)])
-def test_one_cycle_ends_with_the_last_optimiser_step_of_the_last_epoch(num_batches: int, accumulate: int) -> None:
+def test_one_cycle_ends_with_the_last_optimiser_step_of_the_last_epoch(
+    num_batches: int, accumulate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Accumulated batches are one step, and an epoch's odd ones at its end another: counted as batches, or without the
     odd ones, the cycle would end early or never.
     """
+    monkeypatch.chdir(tmp_path)  # without a keeper Lightning leaves checkpoints where it stands
     config = compose(
         "folder",
         [
