@@ -24,7 +24,7 @@ from ringlight.errors import DataError
 SIDE = 32
 PICTURE = 3 * SIDE * SIDE
 CHUNK = 2_000
-"""Pictures of a binary file that are in memory at once."""
+"""Pictures that are handed on at once; of a binary file no more are in memory, of a pickled one all of them."""
 
 
 class Batch(NamedTuple):
@@ -74,9 +74,9 @@ class Layout:
         Raises:
             DataError: it is damaged, or holds something else.
         """
-        return iter((self._pickled_batch(path),)) if self.pickled else self._binary_batches(path)
+        return self._pickled_batches(path) if self.pickled else self._binary_batches(path)
 
-    def _pickled_batch(self, path: Path) -> Batch:
+    def _pickled_batches(self, path: Path) -> Iterator[Batch]:
         content = read_pickle(path)
         pixels = content.get(b"data")
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (PICTURE,):
@@ -84,7 +84,9 @@ class Layout:
             raise _unusable(path, f"bytes (N, {PICTURE}) under `data`", got)
         fine = _labels(content, b"fine_labels" if self.has_coarse else b"labels", len(pixels), path)
         coarse = _labels(content, b"coarse_labels", len(pixels), path) if self.has_coarse else None
-        return Batch(_pictures(pixels), fine, coarse)
+        for start in range(0, len(pixels), CHUNK):
+            some = slice(start, start + CHUNK)
+            yield Batch(_pictures(pixels[some]), fine[some], None if coarse is None else coarse[some])
 
     def _binary_batches(self, path: Path) -> Iterator[Batch]:
         width = PICTURE + (2 if self.has_coarse else 1)

@@ -87,7 +87,7 @@ MIXES: Catalogue[Mixer] = Catalogue(
     supplied=("seed",),
     entry_point_group="ringlight.mixes",
 )
-"""What `mix.name` may be."""
+"""What `mix.name` may be. Each is built as `mix(seed=..., ...)`."""
 
 
 def mix_problems(mix: object, augmentation: object, *, kind: Kind | None = None) -> list[str]:
@@ -125,7 +125,7 @@ def mix_problems(mix: object, augmentation: object, *, kind: Kind | None = None)
 
 
 def _build(name: str, params: Mapping[str, Any], *, seed: int) -> Mixer:
-    return MIXES.build(name, **params, **({} if name == "none" else {"seed": seed}))
+    return MIXES.build(name, **params, seed=seed)
 
 
 def _kind_problems(name: str, mixer: Mixer, kind: Kind | None) -> list[str]:

@@ -61,9 +61,16 @@ class Mixer(Protocol):
 
 
 class NoMix:
-    """Leave every batch as it is."""
+    """Leave every batch as it is.
+
+    Args:
+        seed: as every mixer has one; nothing is drawn.
+    """
 
     takes: tuple[Kind, ...] = ("images", "windows")
+
+    def __init__(self, *, seed: int) -> None:
+        self.seed = seed
 
     def mix(self, inputs: Tensor, targets: Tensor, *, epoch: int, step: int) -> Mixed:  # noqa: ARG002 - as every mixer
         """Return the batch itself with a weight of 1."""

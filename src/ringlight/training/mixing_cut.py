@@ -88,7 +88,7 @@ class MixToken(_TokenMixer):
     """Replace a box of whole tokens: CutMix on the grid of a vision transformer (Jiang and others 2021).
 
     Z. Jiang, Q. Hou, L. Yuan, D. Zhou, Y. Shi, X. Jin, A. Wang, J. Feng, "All Tokens Matter: Token Labeling for
-    Training Better Vision Transformers", arXiv:2104.10858, section 3.2: the mask of CutMix is drawn on the tokens that
+    Training Better Vision Transformers", arXiv:2104.10858 (MixToken): the mask of CutMix is drawn on the tokens that
     leave the patch embedding, so that none holds pixels of two pictures, and the target has the mask's mean as weight.
     Here the same patches are exchanged in the input. That is the same mixture where patches are embedded one by one; a
     stem of overlapping convolutions sees the seams.

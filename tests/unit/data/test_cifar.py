@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ringlight.data import cifar_layout
 from ringlight.data.cifar import CifarSource, encode_png
 from ringlight.data.cifar_pickle import read_pickle
 from ringlight.data.content import hash_contents
@@ -57,6 +58,16 @@ def test_each_archive_is_the_same_data_set(tmp_path: Path, python: Any, make: st
     assert (other.ids, other.classes) == (python.ids, python.classes)
     assert np.array_equal(other.targets(), python.targets())
     assert hash_contents(other).fingerprint == hash_contents(python).fingerprint
+
+
+def test_files_are_read_a_part_at_a_time(tmp_path: Path, python: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar_layout, "CHUNK", 7)
+    assert np.array_equal(loaded(tmp_path / "pickled").targets(), python.targets())
+    shutil.rmtree(tmp_path / "cache")
+    other = loaded(tmp_path / "other", "make_binary")
+    assert hash_contents(other).fingerprint == hash_contents(python).fingerprint
+    (one, folder) = cifar_layout.find_layout(tmp_path / "other")
+    assert [len(batch.fine) for batch in one.batches(folder / "test.bin")] == [7, 5]
 
 
 def test_coarse_labels_share_the_pictures(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_what_is_not_there_gets_the_near_miss(tmp_path: Path) -> None:
         "check the path; of the recipes, did you mean `severstal`?"
     )
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(DataError, match="choose from: air_leak, defect_classifier, demo"):
+    with pytest.raises(DataError, match="choose from: air_leak, cifar100, defect_classifier, demo"):
         open_data(str(tmp_path / "a.txt"))
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from ringlight.config.load import compose
 from ringlight.config.schema import Config
 from ringlight.errors import Problems
+from ringlight.training import mixes, mixing, mixing_cut
 from ringlight.training.mixes import MIXES, RandomMix, mix_keys, mix_problems, mixer_of
 from ringlight.training.mixing import Mixup
 from ringlight.training.mixing_cut import CutMix, TokenMix
-from ringlight.training.plan import Plan, part_problems
+from ringlight.training.plan import Plan, make_plan, part_problems
 
 PlanOf = Callable[..., Plan]
 
@@ -89,6 +92,26 @@ def test_mixup_has_two_spellings_that_mean_the_same() -> None:
 def test_a_mistake_is_one_line(overrides: list[str], line: str) -> None:
     (told,) = refused(*overrides)
     assert line in told
+
+
+def test_no_way_of_mixing_is_missing_from_the_catalogue() -> None:
+    found = {
+        value
+        for module in (mixes, mixing, mixing_cut)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and hasattr(value, "size_problem") and name[0] != "_"
+    }
+    assert found - {mixing.Mixer, mixing.BatchMixer} == set(MIXES.parts.values())
+
+
+def test_a_run_on_windows_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    windows = np.random.default_rng(0).normal(size=(24, 32, 2)).astype(np.float32)
+    np.savez(tmp_path / "w.npz", X=windows, y=np.arange(24) % 2)
+    asked = [f"data.root={tmp_path / 'w.npz'}", "training.num_epochs=1", "training.device=cpu"]
+    with pytest.raises(Problems, match=r"mix\.name: expected a mix of windows, got mixtoken, which cuts pictures"):
+        make_plan(compose("windows", [*asked, "mix=mixtoken"], check_parts=part_problems), tmp_path / "cache")
+    plan = make_plan(compose("windows", [*asked, "mix=mixup"], check_parts=part_problems), tmp_path / "cache")
+    assert isinstance(mixer_of(plan.config), Mixup)
 
 
 def test_windows_are_blended_only() -> None:

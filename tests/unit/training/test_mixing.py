@@ -20,6 +20,7 @@ from ringlight.optim import build_optimizer, build_schedule
 from ringlight.runtime import quiet_libraries
 from ringlight.training.checkpoints import WholeCheckpointIO
 from ringlight.training.mixing import Mixer, Mixup, NoMix, mixed_loss
+from ringlight.training.mixing_cut import CutMix
 from ringlight.training.task import ClassificationTask
 
 IMAGES = torch.randn(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
@@ -153,7 +154,7 @@ def test_numbers_out_of_range_are_refused() -> None:
 
 
 def test_no_mix_leaves_the_batch_alone() -> None:
-    mixed = NoMix().mix(IMAGES, TARGETS, epoch=0, step=0)
+    mixed = NoMix(seed=0).mix(IMAGES, TARGETS, epoch=0, step=0)
     assert mixed.inputs is IMAGES
     assert mixed.weight == 1
 
@@ -185,12 +186,14 @@ class Small(nn.Module):
         return logits
 
 
-def rows() -> list[dict[str, Tensor]]:
-    inputs = torch.randn(20, 2, 6, generator=torch.Generator().manual_seed(1))
+def rows(*shape: int) -> list[dict[str, Tensor]]:
+    inputs = torch.randn(20, *(shape or (2, 6)), generator=torch.Generator().manual_seed(1))
     return [{"input": one, "target": torch.tensor(at % 3)} for at, one in enumerate(inputs)]
 
 
-def trained(mixer: Mixer | None, *, limit: int = 1000, num_epochs: int = 2, **fitting: Any) -> ClassificationTask:
+def trained(
+    mixer: Mixer | None, *, limit: int = 1000, num_epochs: int = 2, shape: tuple[int, ...] = (), **fitting: Any
+) -> ClassificationTask:
     task = ClassificationTask(
         Small(limit), nn.CrossEntropyLoss(), classes=("a", "b", "c"), task="multiclass", seed=0,
         optimizer=lambda model: build_optimizer("sgd", model, lr=0.5, weight_decay=0.0),
@@ -202,7 +205,7 @@ def trained(mixer: Mixer | None, *, limit: int = 1000, num_epochs: int = 2, **fi
             accelerator="cpu", devices=1, max_epochs=num_epochs, logger=False, enable_progress_bar=False,
             enable_model_summary=False, enable_checkpointing=False, plugins=[WholeCheckpointIO()],
         )  # fmt: skip
-        trainer.fit(task, DataLoader(rows(), batch_size=8), **fitting)
+        trainer.fit(task, DataLoader(rows(*shape), batch_size=8), **fitting)
         task.trainer = trainer
     return task
 
@@ -227,9 +230,10 @@ def test_a_training_is_to_the_bit_that_of_a_bare_loop_over_blends() -> None:
     assert not torch.equal(weights(trained(None)), bare)
 
 
-def test_a_step_in_chunks_trains_as_the_whole_blend_would_have() -> None:
-    """The partner of a record may stand in another chunk: the batch is blended first, then divided."""
-    small, large = trained(always(), limit=3), trained(always())
+@pytest.mark.parametrize(("mixer", "shape"), [(always(), ()), (CutMix(seed=0), (1, 3, 4))], ids=["mixup", "cutmix"])
+def test_a_step_in_chunks_trains_as_the_whole_mixture_would_have(mixer: Mixer, shape: tuple[int, ...]) -> None:
+    """The partner of a record may stand in another chunk: the batch is mixed first, then divided."""
+    small, large = trained(mixer, limit=3, shape=shape), trained(mixer, shape=shape)
     assert small.step_downs
     assert not large.step_downs
     torch.testing.assert_close(weights(small), weights(large), rtol=1e-5, atol=1e-6)
