@@ -45,7 +45,7 @@ class Sharpness:
     def __init__(self, rule: SAM) -> None:
         self.rule = rule
         self.loss: Tensor | None = None
-        self.factor: Tensor | None = None
+        self.factor = torch.ones(())
         self._summit = Summit()
 
     def climb_in(
@@ -143,7 +143,7 @@ def over_processes(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
     ]
     flat = torch.cat([one.flatten() for one in whole])
     distributed.all_reduce(flat)
-    parts = flat.div_(count).split([one.numel() for one in whole])
+    parts = torch.split(flat.div_(count), [one.numel() for one in whole])
     return [part.view_as(one) for part, one in zip(parts, whole, strict=True)]
 
 
