@@ -47,6 +47,7 @@ def assert_resumes(whole: Run, train_small: TrainSmall, tmp_path: Path, *overrid
     assert (resumed.bundle / "model.safetensors").read_bytes() == (whole.bundle / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_everything_at_once_averages_resumes_and_saves_what_was_judged(train_small: TrainSmall, tmp_path: Path) -> None:
     run = train_small(*EVERYTHING, "training.ema_decay=0.9")
     assert run.results["hyper_parameters"]["optimizer.sam"] == {"rho": 0.05}

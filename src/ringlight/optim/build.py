@@ -79,7 +79,7 @@ def build_optimizer(
     weight_decay: float,
     params: Mapping[str, object] = _NOTHING,
     gradient_centralization: bool = False,
-    lookahead: Mapping[str, float] | None = None,
+    lookahead: Mapping[str, Any] | None = None,
 ) -> Optimizer:
     """Build an optimiser of the catalogue over the module's :func:`parameter_groups`; `params` are its own arguments.
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from ringlight.errors import ConfigError
@@ -53,7 +53,7 @@ class GradientCentralization(Optimizer):
         return self.optimizer.param_groups
 
     @property
-    def state(self) -> Any:
+    def state(self) -> Any:  # type: ignore[override]
         """The inner optimiser's state."""
         return self.optimizer.state
 
@@ -73,7 +73,7 @@ class GradientCentralization(Optimizer):
         """Give it back to the inner optimiser."""
         self.optimizer.load_state_dict(state_dict)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Compute the gradients if there is a closure that does, centralise them, step."""
         loss = None
         if closure is not None:
@@ -125,7 +125,7 @@ def with_lookahead(optimizer: Optimizer, *, k: int = 5, alpha: float = 0.5) -> O
     return Lookahead(optimizer, k=k, alpha=alpha)
 
 
-def slow_weights(optimizer: Optimizer) -> dict[nn.Parameter, Tensor]:
+def slow_weights(optimizer: Optimizer) -> dict[Tensor, Tensor]:
     """Return the slow weights of each parameter; empty where the optimiser has none."""
     return {one: state["slow_params"] for one, state in optimizer.state.items() if "slow_params" in state}
 

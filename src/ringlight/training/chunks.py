@@ -13,11 +13,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from ringlight.errors import TrainingError
 from ringlight.runtime import LOGGER
 from ringlight.training.device_faults import is_out_of_memory
+
+
+def num_processes() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 class SetAsideGradients:
@@ -64,8 +69,16 @@ class StepDowns:
         """Divide a batch of so many images into twice as many chunks from now on, record it and say so.
 
         Raises:
-            TrainingError: one image alone does not fit.
+            TrainingError: one image alone does not fit, or several processes train together.
         """
+        if self.what == "training" and num_processes() > 1:
+            # One that makes more passes than the others would wait for them for ever.
+            raise TrainingError(
+                "memory for a whole step in each of several processes",
+                got=reason,
+                where=f"{self.what}, epoch {epoch}, step {step}",
+                fix="make data.batch_size smaller, and set training.accumulate_steps to keep the batch",
+            )
         limit = min(num_images, self.limit or num_images)
         if limit <= 1:
             raise TrainingError(

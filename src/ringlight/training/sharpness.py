@@ -23,9 +23,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, distributed, nn
 
 from ringlight.optim import SAM, Summit
+from ringlight.optim.sam import trainable
+from ringlight.training.chunks import num_processes
 
 
 class Sharpness:
@@ -42,8 +45,31 @@ class Sharpness:
     def __init__(self, rule: SAM) -> None:
         self.rule = rule
         self.loss: Tensor | None = None
-        self.factor: Tensor | None = None
+        self.factor = torch.ones(())
         self._summit = Summit()
+
+    def climb_in(
+        self,
+        task: LightningModule,
+        loss_of: Callable[[Tensor, Tensor], Tensor],
+        images: Tensor,
+        targets: Tensor,
+        *,
+        chunks: int,
+        reduction: str,
+    ) -> None:
+        """Move what the task's optimiser steps up, with its loss scaling, and keep all its buffers: :meth:`climb`."""
+        scaler, one = getattr(task.trainer.precision_plugin, "scaler", None), torch.ones((), device=images.device)
+        self.climb(
+            loss_of,
+            images,
+            targets,
+            parameters=trainable(task.trainer.optimizers[0].param_groups),
+            buffers=list(task.buffers()),
+            chunks=chunks,
+            scale=one if scaler is None else scaler.scale(one),
+            reduction=reduction,
+        )
 
     def climb(
         self,
@@ -93,19 +119,16 @@ class Sharpness:
         """Put the weights back where the optimiser left them."""
         self._summit.restore()
 
-    @contextmanager
-    def back_on_failure(self) -> Iterator[None]:
-        """Put the weights back when the block ends with an error: whoever holds the model never sees them moved."""
-        try:
-            yield
-        except BaseException:
-            self.back()
-            raise
 
-
-def num_processes() -> int:
-    """Return how many processes train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+@contextmanager
+def back_on_failure(sharpness: Sharpness | None) -> Iterator[None]:
+    """Put the weights back when the block ends with an error: whoever holds the model never sees them moved."""
+    try:
+        yield
+    except BaseException:
+        if sharpness is not None:
+            sharpness.back()
+        raise
 
 
 def over_processes(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -120,7 +143,7 @@ def over_processes(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
     ]
     flat = torch.cat([one.flatten() for one in whole])
     distributed.all_reduce(flat)
-    parts = flat.div_(count).split([one.numel() for one in whole])
+    parts = torch.split(flat.div_(count), [one.numel() for one in whole])
     return [part.view_as(one) for part, one in zip(parts, whole, strict=True)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,19 +15,19 @@ from ringlight.errors import TrainingError
 from ringlight.evaluation.custom_metrics import Metric, measured
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.optim import Schedule
-from ringlight.optim.sam import trainable
 from ringlight.runtime import seed_everything
 from ringlight.training.chunks import (
     SetAsideGradients,
     StepDowns,
     backward_in_chunks,
     forward_in_chunks,
+    num_processes,
     out_of_memory,
 )
 from ringlight.training.device_input import DeviceInput
 from ringlight.training.mixing import Mixer
 from ringlight.training.objectives import Objective, Plain
-from ringlight.training.sharpness import Sharpness, num_processes
+from ringlight.training.sharpness import Sharpness, back_on_failure
 from ringlight.types import Batch, Prediction, Task
 
 
@@ -178,7 +177,7 @@ class ClassificationTask(LightningModule):
         """
         batch = self._mixed(batch, batch_idx)
         self._batch, self._loss, self._step = batch, None, batch_idx
-        with self._back_on_failure():
+        with back_on_failure(self.sharpness):
             if self.sharpness is not None:
                 self._climb(self.sharpness, batch["input"], batch["target"])
             self._pass(batch)
@@ -186,21 +185,13 @@ class ClassificationTask(LightningModule):
 
     def _climb(self, sharpness: Sharpness, images: Tensor, targets: Tensor) -> None:
         """Take the weights up by the batch's gradient, in as many chunks as memory demands."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        one = torch.ones((), device=self.device)
 
         def attempt() -> None:
-            sharpness.climb(
-                self._loss_of, images, targets, parameters=trainable(self.trainer.optimizers[0].param_groups),
-                buffers=list(self.buffers()), chunks=self._memory.chunks(len(images)),
-                scale=one if scaler is None else scaler.scale(one), reduction=self._reduction,
-            )  # fmt: skip
+            chunks = self._memory.chunks(len(images))
+            sharpness.climb_in(self, self._loss_of, images, targets, chunks=chunks, reduction=self._reduction)
 
         while (reason := out_of_memory(attempt)) is not None:
             self._lower(reason)
-
-    def _back_on_failure(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.sharpness is None else self.sharpness.back_on_failure()
 
     def on_after_backward(self) -> None:
         """Put the weights back that were taken up, before gradients are clipped and the optimiser steps."""
@@ -247,7 +238,7 @@ class ClassificationTask(LightningModule):
         def attempt() -> None:
             done.append(self._whole(scale) if self._loss is not None else self._chunked(scale))
 
-        with self._back_on_failure():
+        with back_on_failure(self.sharpness):
             while not done:
                 # Between several processes gradients are averaged as they are added up: setting them aside would
                 # leave those of earlier batches out.
@@ -299,11 +290,6 @@ class ClassificationTask(LightningModule):
                 "memory for a whole batch, whose records are compared with each other", got=reason,
                 where=f"training, epoch {self.current_epoch}, step {self._step}",
                 fix="lower data.batch_size or supcon.num_views, or make data.image_size smaller",
-            )  # fmt: skip
-        if num_processes() > 1:  # one process that makes more passes than the others would wait for them for ever
-            raise TrainingError(
-                "memory for a whole step in each of several processes", got=reason, where=f"epoch {self.current_epoch}",
-                fix="make data.batch_size smaller, and set training.accumulate_steps to keep the batch",
             )  # fmt: skip
         if self._batch is not None:
             self._memory.lower(len(self._batch["input"]), epoch=self.current_epoch, step=self._step, reason=reason)

@@ -358,8 +358,12 @@ def test_a_copy_of_a_task_that_is_up_goes_down_to_the_same_weights() -> None:
 
 def test_several_processes_do_not_divide_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process that makes more passes than the others would wait for them for ever."""
-    monkeypatch.setattr("ringlight.training.task.num_processes", lambda: 2)
-    with pytest.raises(TrainingError, match=r"a whole step in each of several processes, got CUDA out of memory"):
+    monkeypatch.setattr("ringlight.training.chunks.num_processes", lambda: 2)
+    with pytest.raises(
+        TrainingError,
+        match=r"^training, epoch 0, step 0: expected memory for a whole step in each of several processes, got CUDA "
+        r"out of memory.*; make data\.batch_size smaller, and set training\.accumulate_steps to keep the batch$",
+    ):
         train(Small(limit=3), SAM(rho=RHO))
 
 
