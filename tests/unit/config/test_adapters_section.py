@@ -38,14 +38,16 @@ def test_a_written_configuration_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("model.lora.rang=4", "model.lora.rang: expected a key of model.lora, got unknown key `rang`; did you mean `rank`?"),
+        ("model.lora.rang=4", "model.lora.rang: expected a key of model.lora, got unknown key `rang`; did you mean "
+         "`rank`?"),
         ("model.lora.rank=0", "model.lora.rank: expected a number greater than or equal to 1, got 0; correct the value "
          "(default: 8)"),
         ("model.lora.rank=true", "model.lora.rank: expected a valid integer, got True; correct the value (default: 8)"),
         ("model.lora.targets=[attn]", "model.lora.targets: expected 'attention', 'mlp' or 'conv1x1', got 'attn'; "
          "did you mean `attention`?"),
         ("model.lora=8", "model.lora: expected a mapping of parameters, got 8; correct the value (default: null)"),
-        ("model.lorra.rank=4", "model.lorra: expected a key of model, got unknown key `model.lorra`; did you mean `lora`?"),
+        ("model.lorra.rank=4", "model.lorra: expected a parameter of model `resnet18`, got unknown key `model.lorra`; "
+         "did you mean `lora`?"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_readable_line(override: str, line: str) -> None:
@@ -53,7 +55,7 @@ def test_a_mistake_is_one_readable_line(override: str, line: str) -> None:
 
     with pytest.raises(Problems) as caught:
         compose("folder", [override], check_parts=part_problems)
-    assert caught.value.problems == [line] or caught.value.problems[0].startswith(line)
+    assert caught.value.problems == [line]
 
 
 def test_the_reference_page_lists_its_keys() -> None:
