@@ -35,9 +35,9 @@ class Part(Section):
 class LoraConfig(Section):
     """Low-rank adapters: the weights stay as they are, and a small product beside each chosen layer is trained."""
 
-    rank: Whole = Field(8, ge=1, description="rank of the product: how many numbers a layer may change by")
+    rank: Whole = Field(8, ge=1, description="rank of the product, at most the smaller side of every chosen layer")
     alpha: Real = Field(16.0, gt=0, description="the product counts alpha / rank times")
-    targets: Annotated[tuple[Literal["attention", "mlp", "conv1x1"], ...], Field(min_length=1)] = Field(
+    targets: tuple[Literal["attention", "mlp", "conv1x1"], ...] = Field(
         ("attention", "mlp", "conv1x1"),
         description="layers that get one: linear ones of attention, of multi-layer perceptrons, 1x1 convolutions",
     )

@@ -134,5 +134,6 @@ def _weights(length: int, wanted: int, like: Tensor) -> Tensor:
     """Return the matrix (wanted, length) of linear resampling."""
     unit = torch.eye(length, device=like.device).expand(1, 1, length, length)
     with torch.no_grad():
-        found: Tensor = F.interpolate(unit, size=(wanted, length), mode="bilinear", antialias=True)
-    return found[0, 0].to(like.dtype)
+        found = F.interpolate(unit, size=(wanted, length), mode="bilinear", antialias=True)
+    matrix: Tensor = found[0, 0].to(like.dtype)
+    return matrix

@@ -164,7 +164,10 @@ def combined(choices: Sequence[tuple[str, WeightsChoice]]) -> WeightsChoice:
     if not trained:
         return WeightsChoice(source="random", note=note)
     sums = [choice.sha256 for choice in trained if choice.sha256 is not None]
-    return WeightsChoice(source=trained[0].source, note=note, path=trained[0].path, sha256=",".join(sums) or None)
+    return WeightsChoice(
+        source=trained[0].source, note=note, path=trained[0].path, sha256=",".join(sums) or None,
+        is_whole=len(trained) == len(choices),
+    )  # fmt: skip
 
 
 def _projection(num_chs: int, embed_dim: int) -> nn.Module:

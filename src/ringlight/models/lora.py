@@ -79,7 +79,7 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the adapted weight, in the shape of the given one."""
-        seen = self.lora_a
+        seen: Tensor = self.lora_a
         if self.training and self.dropout > 0:
             seen = seen * F.dropout(torch.ones_like(seen[0]), self.dropout)
         return weight + (self.scale * (self.lora_b @ seen)).view(weight.shape)

@@ -79,13 +79,20 @@ PACKAGES = tuple(
 class WeightsChoice:
     """Which weights a model starts from, and the sentence that says so.
 
-    `path` and `sha256` (of the file) are None for random weights and for a hub's.
+    `path` and `sha256` (of the file) are None for random weights and for a hub's. `is_whole` is False where a model of
+    several parts has weights for some of them only.
     """
 
     source: Literal["folder", "package", "hub", "random"]
     note: str
     path: Path | None = None
     sha256: str | None = None
+    is_whole: bool = True
+
+    @property
+    def setting(self) -> bool | Literal["auto"]:
+        """What `model.pretrained` is written down as, so that the run can be made again."""
+        return "auto" if not self.is_whole else self.source != "random"
 
     @property
     def argument(self) -> bool | Path:

@@ -114,7 +114,7 @@ def build_parts(
     criterion = criterion_of(config, train.task, seen)
     config, told = _speed(config, built.module, criterion, size, len(sampler), train.task, device)
     found = _data_path(config, inspection.dataset, device, size)
-    found |= {"model.pretrained": built.weights.source != "random"}
+    found |= {"model.pretrained": built.weights.setting}
     resolved = resolve(config, inspection.dataset, device, criterion, found)
     return Built(
         config=resolved, spec=spec, module=built.module, weights=built.weights, criterion=criterion,

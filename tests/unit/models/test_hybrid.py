@@ -149,6 +149,7 @@ def test_each_branch_takes_its_own_weights(tmp_path):
     loaded = built.module.branches["second"].model
     assert torch.equal(loaded.layers[0].blocks[0].attn.qkv.weight, swin.layers[0].blocks[0].attn.qkv.weight)
     assert built.weights.source == "folder"
+    assert built.weights.setting == "auto"  # `true` would refuse to make the run again
     assert built.weights.note.startswith("convnextv2_atto: random weights: no pretrained weights for convnextv2_atto")
     assert built.weights.note.endswith("swinv2_tiny_window8_256.safetensors")
     with pytest.raises(ModelError, match="expected pretrained weights for `convnextv2_atto`, got none"):
