@@ -97,12 +97,12 @@ class _Pair:
         area, _ = areas(self.values, self.strange)
         fpr = float(self.accepted_strangers(once)[0])
         columns = [np.concatenate(part) for part in zip(*drawn, strict=True)]
-        given = {"num_units": self.units.num_units, "confidence": confidence}
-        auroc = percentile_interval(columns[0], float(area or 0.0), **given)
+        size = self.units.num_units
+        auroc = percentile_interval(columns[0], float(area or 0.0), num_units=size, confidence=confidence)
         if auroc is None and area in (0.0, 1.0):
             pairs = min(self._count(self.strange), self._count(~self.strange))
             auroc = Interval(area, *wilson(area * pairs, pairs, confidence), "pairs")
-        spread = percentile_interval(columns[1], fpr, **given)
+        spread = percentile_interval(columns[1], fpr, num_units=size, confidence=confidence)
         if spread is None and self._count(self.strange):
             count = self._count(self.strange)
             spread = Interval(fpr, *wilson(fpr * count, count, confidence), "wilson")

@@ -85,17 +85,17 @@ def _cloud(
 ) -> None:
     """Draw the points of a class: pale ones small and beneath the others."""
     small, large = points[mine & pale], points[mine & ~pale]
-    axes.scatter(*small.T, s=9, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=1)
+    axes.scatter(small[:, 0], small[:, 1], s=9, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=1)
     axes.scatter(
-        *large.T, s=30, color=colour, marker=marker, alpha=0.85, linewidths=0.4, edgecolors="white", zorder=2,
-        label=label,
+        large[:, 0], large[:, 1], s=30, color=colour, marker=marker, alpha=0.85, linewidths=0.4, edgecolors="white",
+        zorder=2, label=label,
     )  # fmt: skip
 
 
 def _rings(axes: Axes, points: FloatArray) -> None:
     if len(points):
         axes.scatter(
-            *points.T, s=85, facecolors="none", edgecolors="black", linewidths=0.9, zorder=3,
+            points[:, 0], points[:, 1], s=85, facecolors="none", edgecolors="black", linewidths=0.9, zorder=3,
             label=f"decided wrongly  ({len(points)})",
         )  # fmt: skip
 

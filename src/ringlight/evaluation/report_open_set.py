@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ringlight.evaluation.report_blocks import Estimate, Picture, Section, Sentence, Table, Value, counted, said
+from ringlight.evaluation.report_blocks import Block, Estimate, Picture, Section, Sentence, Table, Value, counted, said
 
 
 def open_set_section(results: Mapping[str, Any]) -> Section | None:
@@ -17,7 +17,7 @@ def open_set_section(results: Mapping[str, Any]) -> Section | None:
         f"How strange records look, {found['part']} part and held out; right of a limit they are flagged for a human."
     )
     told = ", ".join(f"{name} limit {limit:.3g}" for name, limit in found["thresholds"].items())
-    blocks = (
+    blocks: tuple[Block, ...] = (
         _kept(found),
         _flagged(found),
         *_not_told(found),

@@ -49,7 +49,7 @@ def retrieval_of(plan: Plan, learner: Embeds, verdict: Verdict) -> Embedded:
     settings, seed = plan.config.evaluation, plan.config.experiment.seed
     truth, labels = data.targets(), train.targets()
     groups = (None, None) if data.groups is None and train.groups is None else (_groups(data), _groups(train))
-    drawn = {
+    drawn: dict[str, Any] = {
         "classes": data.classes, "num_resamples": settings.num_resamples, "confidence": settings.confidence,
         "seed": seed,
     }  # fmt: skip

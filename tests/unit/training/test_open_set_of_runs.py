@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,21 @@ from ringlight.evaluation.open_set import OpenSetRule, distance_score
 from ringlight.inference.predictor import Predictor
 from ringlight.training.embedding import embeddings_of
 from ringlight.training.fit import fit
+from ringlight.training.judge import judge
 from ringlight.training.learner import DeepLearner
-from ringlight.training.open_set import hold_out, open_set_problems, require_validation
+from ringlight.training.open_set import (
+    NEEDS_VALIDATION,
+    NEVER_CHECKED,
+    hold_out,
+    open_set_of,
+    open_set_problems,
+    require_validation,
+    with_open_set,
+)
 from ringlight.training.plan import Plan
 from ringlight.training.rules import Rules
 from ringlight.training.trackers import QuietControl, QuietTracker
-from ringlight.types import Dataset
+from ringlight.types import Dataset, Prediction
 
 PlanOf = Callable[..., Plan]
 HELD_OUT = (
@@ -106,3 +116,25 @@ def test_a_run_holds_a_class_out_and_flags_strangers_when_it_serves(plan_of: Pla
     found = rule.scores(logits, embeddings_of(learner, plan.unknown))["distance"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert OpenSetRule.from_dict(predictor.bundle.open_set).thresholds == rule.thresholds
+
+
+class Knowing:
+    """A learner that has scores alone: no module to listen at."""
+
+    def predict(self, data: Dataset) -> Prediction:
+        logits = 6.0 * np.eye(len(data.classes), dtype=np.float32)[data.targets()]
+        return Prediction(data.ids, logits, data.classes, data.task, data.targets())
+
+
+def test_energy_asks_for_scores_alone_and_says_that_no_stranger_was_seen(plan_of: PlanOf) -> None:
+    plan = plan_of("evaluation.open_set=energy", "evaluation.num_resamples=100")
+    learner: Any = Knowing()
+    verdict = judge(plan, learner)
+    assert verdict.rules.open_set is not None
+    assert list(verdict.rules.open_set.thresholds) == ["energy"]
+    assert NEVER_CHECKED in verdict.rules.notes
+    section = open_set_of(plan, learner, verdict)["open_set"]
+    assert (section["held_out_class"], section["num_unknown"], section["scores"]["energy"]["auroc"]) == (None, 0, None)
+    bare = Rules(task="multiclass", classes=plan.dataset.classes)
+    assert with_open_set(bare, plan, learner, None).notes == (NEEDS_VALIDATION,)
+    assert open_set_of(plan, learner, replace(verdict, rules=bare)) == {}
