@@ -30,6 +30,7 @@ from ringlight.training.judge import mean_loss
 from ringlight.training.learners import learner_of
 from ringlight.training.monitors import further_metrics
 from ringlight.training.plan import Plan, Prepared, part_problems, plan_on, prepare
+from ringlight.training.results import kept_row
 from ringlight.training.rules import truth_of
 from ringlight.training.splitting import split_as_configured
 from ringlight.training.trackers import QuietTracker
@@ -233,7 +234,7 @@ class _Trial:
             self.epochs = before + len(history.rows)
             self._keep(history, fold)
             if len(self.bench.divisions) == 1:
-                self._tell(history, plan.config.training.num_epochs, at_once=isinstance(learner, AtOnceLearner))
+                self._tell(history, plan, at_once=isinstance(learner, AtOnceLearner))
 
         with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
             learner = learner_of(plan, folder, on_epoch)
@@ -245,13 +246,18 @@ class _Trial:
             judged = learner.predict(plan.part(self.bench.part))
         return score_of(judged, metric, plan.criterion, learner.further(judged))
 
-    def _tell(self, history: History, num_epochs: int, *, at_once: bool) -> None:
-        """Report the epochs that were not told yet: more than one where a process was killed past the last one told."""
-        for row in history.rows:
-            step, value = int(row["epoch"]) + 1, row.get(f"val/{self.bench.config.tune.metric}")
+    def _tell(self, history: History, plan: Plan, *, at_once: bool) -> None:
+        """Report the epochs that were not told yet: more than one where a process was killed past the last one told.
+
+        The score is that of the weights which would count if the training ended there, as they will in the end: a
+        pruner that looks at an unlucky epoch stops a trial whose better weights are kept.
+        """
+        for seen, row in enumerate(history.rows, start=1):
+            counts = kept_row(History(history.rows[:seen]), plan.config, plan.monitor) or row
+            step, value = int(row["epoch"]) + 1, counts.get(f"val/{self.bench.config.tune.metric}")
             if step > self._told and value is not None:
                 self._told = step
-                self.report(step, float(value), final=at_once or step == num_epochs)
+                self.report(step, float(value), final=at_once or step == plan.config.training.num_epochs)
 
     def _keep(self, history: History, fold: int) -> None:
         others = [row for row in self._history if row["fold"] != fold + 1]
