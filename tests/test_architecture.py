@@ -83,7 +83,7 @@ def imported_packages(path: Path) -> Iterator[str]:
         ("albumentations", "data/augment.py"),
         ("sqlalchemy", "store/"),
         ("fastapi", "web/"),
-        ("optuna", "training/tune.py"),
+        ("optuna", "training/tune"),
         ("ultralytics", "detection/yolo.py"),
     ],
 )

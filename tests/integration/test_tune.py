@@ -22,7 +22,8 @@ from ringlight.errors import InterruptedRunError, RunError, TrainingError, UserE
 from ringlight.services import runs
 from ringlight.services.tune import StudyResult, tune
 from ringlight.training import tune_objective
-from ringlight.types import Signal
+from ringlight.training.learner import DeepLearner
+from ringlight.types import History, Signal
 
 SPACE = "tune.space={optimizer.lr:{type:float,low:0.0001,high:0.01,log:true,num:2},loss.gamma:[1.0,2.0]}"
 
@@ -130,6 +131,71 @@ def test_an_interrupted_study_goes_on_to_the_same_end(tune_small: Tune, tmp_path
     folder = tmp_path / "workspace" / "studies" / "demo"
     assert json.loads((folder / "study.json").read_text())["status"] == "interrupted"
     assert told(tune(None, resume=folder)) == told(whole)
+
+
+class StopWhatGoesOn:
+    """A control that stops a trial in its second epoch, which none but one that waited comes to."""
+
+    def heartbeat(self, progress: Mapping[str, float]) -> Signal:
+        return "cancel" if progress["epoch"] == 1 else "go"
+
+
+HALVING = (
+    "training.num_epochs=2", "tune.method=grid", "tune.n_trials=50", "tune.pruner=successive_halving",
+    "tune.reduction_factor=2",
+)  # fmt: skip
+
+
+def test_a_trial_that_waited_goes_on_to_the_bit(tune_small: Tune, tmp_path: Path) -> None:
+    """Halving began trials anew or stopped them for good. One that goes on from its checkpoint has the scores of one
+    that was never stopped, also where Ctrl-C came while it went on, and costs only what it trains further.
+    """
+    full = told(tune_small(*HALVING, "tune.pruner=none", workspace="full"))
+    found = tune_small(*HALVING, workspace="halved")
+    assert found.study["states"] == {"complete": 2, "pruned": 2, "failed": 0, "running": 0}
+    assert found.study["epochs"] == 4 * 1 + 2 * 1
+    assert [trial["epochs"] for trial in found.study["trials"]] == [
+        len(trial["steps"]) for trial in found.study["trials"]
+    ]
+    by_values = {str(trial["values"]): trial for trial in full}
+    for trial in told(found):
+        whole = by_values[str(trial["values"])]
+        assert trial["steps"] == whole["steps"][: len(trial["steps"])]
+        assert trial["state"] == "pruned" or trial["value"] == whole["value"]
+    assert not list((found.folder / "trials").rglob("*.ckpt"))
+    folder = tmp_path / "workspace" / "studies" / "demo"
+    with pytest.raises(InterruptedRunError):
+        tune_small(*HALVING, control=StopWhatGoesOn())
+    assert len(list((folder / "trials").rglob("last.ckpt"))) == 2  # of those that may go on
+    assert told(tune(None, resume=folder)) == told(found)
+
+
+@pytest.mark.slow
+def test_folds_that_a_trial_has_behind_it_are_not_trained_again(tune_small: Tune) -> None:
+    given = (*HALVING, "training.num_epochs=1", "tune.objective=crossval", "cv.n_splits=2")
+    full = {str(trial["values"]): trial for trial in told(tune_small(*given, "tune.pruner=none", workspace="full"))}
+    found = tune_small(*given)
+    assert found.study["epochs"] == 4 * 1 + 2 * 1
+    done = [trial for trial in told(found) if trial["state"] == "complete"]
+    assert done == [{**full[str(trial["values"])], "number": trial["number"]} for trial in done]
+    assert len(done) == 2
+
+
+def test_a_trial_is_compared_by_the_weights_that_would_count(tune_small: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pruner saw the score of the last epoch where the study judges by the best one, and stopped an unlucky one."""
+    rows = [0.5, 0.8, 0.6]
+
+    def epochs(self: Any, train: Any, val: Any, **_: Any) -> History:
+        history = History()
+        for epoch, score in enumerate(rows):
+            history.rows.append({"epoch": epoch, "train/loss": 1.0, "val/macro_f1": score})
+            self.on_epoch(history, None)
+        return history
+
+    monkeypatch.setattr(DeepLearner, "fit", epochs)
+    for restore, seen in (("best", [0.5, 0.8, 0.8]), ("last", rows)):
+        found = tune_small("tune.n_trials=1", "training.num_epochs=3", f"training.restore={restore}", workspace=restore)
+        assert [value for _, value in found.study["trials"][0]["steps"]] == seen
 
 
 def test_a_study_may_grow_and_nothing_else(tune_small: Tune) -> None:

@@ -23,7 +23,7 @@ from ringlight.services.tune_pages import write_study_pages
 from ringlight.training.plan import part_problems
 from ringlight.training.trackers import QuietControl
 from ringlight.training.tune import Study
-from ringlight.training.tune_objective import Bench, RecipeObjective, make_bench
+from ringlight.training.tune_objective import Bench, RecipeObjective, make_bench, remove_checkpoints, trial_folder
 from ringlight.training.tune_places import hidden, sqlite_address, trial_line
 from ringlight.training.tune_results import (
     best_configuration,
@@ -240,6 +240,12 @@ class Keeper:
         metric = self.bench.config.tune.metric
         LOGGER.info(trial_line(row, study.num_places, metric, study.best()), extra={"study": True})
         self.write("running")
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove the checkpoints of trials that do not go on, so that few are kept at a time."""
+        for place in self.study.out():
+            remove_checkpoints(trial_folder(self.folder / "trials", place))
 
     def write(self, status: str, importances: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, Any]:
         """Write `study.json`, `trials.csv` and, as soon as there is one, the best configuration."""
@@ -273,7 +279,10 @@ class Keeper:
             TrainingError: no trial could be finished.
         """
         rows = self.study.rows()
-        whole = _done(rows) >= self.study.num_places
+        whole = self.study.is_whole()
+        if whole:
+            for row in rows:
+                remove_checkpoints(trial_folder(self.folder / "trials", row.number))
         values = self.write("completed" if whole else "stopped", self.study.importances())
         write_study_pages(values, self.folder)
         if self.study.best() is None:

@@ -56,7 +56,7 @@ def run_workers(keeper: Keeper, control: RunControl, cache: Path) -> None:
         process.start()
         theirs.close()
         workers.append((process, ours))
-    told = {row.number for row in study.rows() if row.state != "running"}
+    told = {row.number: row.epochs for row in study.rows() if row.state != "running"}
     try:
         while any(process.is_alive() for process, _ in workers):
             time.sleep(LOOK_EVERY)
@@ -88,10 +88,11 @@ def _heard(said: Connection) -> object:
         return None
 
 
-def _tell(keeper: Keeper, told: set[int]) -> None:
+def _tell(keeper: Keeper, told: dict[int, int]) -> None:
+    """Tell trials that ended since; one that went on from where it waited has more epochs than were told."""
     for row in keeper.study.rows():
-        if row.state != "running" and row.number not in told:
-            told.add(row.number)
+        if row.state != "running" and told.get(row.number) != row.epochs:
+            told[row.number] = row.epochs
             keeper.ended(row, keeper.study)
 
 

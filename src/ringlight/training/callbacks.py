@@ -16,6 +16,7 @@ from ringlight.errors import InterruptedRunError
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import LOGGER
 from ringlight.training.task import ClassificationTask
+from ringlight.training.trackers import EndTraining
 from ringlight.types import History, Prediction, RunControl, Tracker
 
 
@@ -45,10 +46,16 @@ class EarlyStop(EarlyStopping):
 
 
 class Reporter(Callback):
-    """Keeps the history, one row an epoch; hands it to the tracker and to `on_row`; part of the checkpoint."""
+    """Keeps the history, one row an epoch; hands it to the tracker and to `on_row`; part of the checkpoint.
+
+    Where `on_row` raises :class:`EndTraining`, `ended` holds it, and the training ends once the epoch's checkpoint is
+    written: raised at once it would leave the checkpoint of the epoch before, and that epoch would be trained twice by
+    what goes on from it.
+    """
 
     def __init__(self, tracker: Tracker, on_row: Callable[[History, Prediction | None], None], num_epochs: int) -> None:
         self.history = History()
+        self.ended: EndTraining | None = None
         self._tracker = tracker
         self._on_row = on_row
         self._num_epochs = num_epochs
@@ -74,7 +81,10 @@ class Reporter(Callback):
         row |= pl_module.epoch_metrics
         self.history.rows = [earlier for earlier in self.history.rows if earlier["epoch"] < epoch] + [row]
         self._tracker.log_metrics({name: value for name, value in row.items() if name != "epoch"}, epoch)
-        self._on_row(self.history, pl_module.validation)
+        try:
+            self._on_row(self.history, pl_module.validation)
+        except EndTraining as end:
+            self.ended, trainer.should_stop = end, True
         self._say(row, pl_module.monitor)
 
     def _say(self, row: Mapping[str, float], monitor: str | None) -> None:

@@ -115,6 +115,7 @@ class DeepLearner:
         Raises:
             InterruptedRunError: the user or the control stopped it; `last.ckpt` is whole.
             TrainingError: the loss is not finite.
+            EndTraining: `on_epoch` ended it; `last.ckpt` is that of its epoch.
         """
         from ringlight.training.callbacks import Heartbeat, Reporter, preparing
         from ringlight.training.checkpoints import Keeper
@@ -151,6 +152,8 @@ class DeepLearner:
                 heartbeat.restore()
                 self.feeder.release()
                 uncompile(self.module)  # it is judged as it is served
+        if reporter.ended is not None:
+            raise reporter.ended
         self._restore(keeper.path)
         self.notes += [_step_down(one) for one in task.step_downs]
         self.is_divided |= bool(task.step_downs)

@@ -11,6 +11,10 @@ from ringlight.runtime import LOGGER
 from ringlight.types import Signal, Tracker
 
 
+class EndTraining(Exception):  # noqa: N818 - no error: there is nothing to mend
+    """Raised by what is told of an epoch: the training ends there, as soon as its checkpoint is whole."""
+
+
 class QuietTracker:
     """Keeps nothing: for a bare learner in a notebook."""
 

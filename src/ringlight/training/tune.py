@@ -1,11 +1,14 @@
-"""Studies: trials chosen by a grid, at random or by what earlier trials scored; Optuna keeps and prunes them.
+"""Studies: trials chosen by a grid, at random or by what earlier trials scored; Optuna keeps them.
 
-The one file that imports Optuna. A trial has a place, counted from 0, and what is chosen for it depends on the study's
+A trial has a place, counted from 0, and what is chosen for it depends on the study's
 seed, its place, and (method bayesian) the trials before it. A trial that was interrupted leaves its place to another,
 so that a study that was interrupted and resumed makes the choices that it would have made in one go.
 
-References: Bergstra et al. 2011 (tree-structured Parzen estimator), Li et al. 2020 (asynchronous successive halving),
-Li et al. 2018 (hyperband), Golovin et al. 2017 (median stopping rule), Hutter et al. 2014 (fANOVA).
+A trial that halving lets go on is a trial of its own to Optuna, which knows none that wait: it stands at the place of
+the former one, with its values and its steps, and counts in its stead.
+
+References: Bergstra et al. 2011 (tree-structured Parzen estimator), Golovin et al. 2017 (median stopping rule),
+Hutter et al. 2014 (fANOVA); those of halving stand in `tune_halving.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,9 +26,10 @@ from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ringlight.config.spaces import MOST_POINTS, Axis, Point, Space, grid, walk
-from ringlight.errors import ConfigError, MissingExtraError
 from ringlight.runtime import LOGGER
-from ringlight.training.tune_places import hidden, is_alive, this_process
+from ringlight.training.tune_halving import Halving, Standing
+from ringlight.training.tune_optuna import Given, Told, pruner_of, quiet, storage_at
+from ringlight.training.tune_places import is_alive, this_process
 from ringlight.training.tune_trials import (
     FailedTrial,
     Objective,
@@ -45,9 +48,6 @@ STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
 }
 PLACE, REASON, PROCESS, EPOCHS, DETAILS = "place", "reason", "process", "epochs", "details"
-BUSY_SECONDS = 60
-"""How long a process waits for another one that is writing into the same file."""
-
 OnTrial = Callable[[TrialRow, "Study"], None]
 
 
@@ -69,11 +69,12 @@ class Study:
         self.settings = settings
         self.space = space
         self.fixed = dict(fixed or {})
+        self.halving = Halving.of(settings)
         self.grid = self._grid() if settings.method == "grid" or self._draws_from_lists() else None
-        with _quiet(), self._turn():
+        with quiet(), self._turn():
             self._study = optuna.create_study(
-                study_name=settings.name, storage=_storage(settings.storage), direction=settings.direction,
-                pruner=_pruner(settings), sampler=optuna.samplers.RandomSampler(settings.seed), load_if_exists=True,
+                study_name=settings.name, storage=storage_at(settings.storage), direction=settings.direction,
+                pruner=pruner_of(settings), sampler=optuna.samplers.RandomSampler(settings.seed), load_if_exists=True,
             )  # fmt: skip
             self._give_up_stale()
 
@@ -84,14 +85,27 @@ class Study:
 
     def rows(self) -> list[TrialRow]:
         """Return every trial that was not interrupted, in order of their places."""
-        with _quiet():
-            trials = self._study.get_trials(deepcopy=False)
-        rows = [self._row(trial) for trial in trials if _holds_its_place(trial)]
-        return sorted(rows, key=lambda row: row.number)
+        with quiet():
+            held = self._held()
+        return [self._row(trials) for _, trials in sorted(held.items())]
 
     def best(self) -> TrialRow | None:
         """Return the best finished trial, the first of equals."""
         return best_of(self.rows(), self.settings.direction)
+
+    def is_whole(self) -> bool:
+        """Return whether every trial has ended, and none that waits goes on."""
+        with quiet():
+            held = self._held()
+        running = any(trials[-1].state == TrialState.RUNNING for trials in held.values())
+        return not running and self._next(held) is None
+
+    def out(self) -> list[int]:
+        """Return the places of trials that the pruner stopped for good."""
+        if self.halving is None:
+            return [row.number for row in self.rows() if row.state == "pruned"]
+        with quiet():
+            return self.halving.out(_standings(self._held()), self.num_places)
 
     def run(self, objective: Objective, on_trial: OnTrial | None = None) -> None:
         """Make trials until there are enough, or the time is up; other processes may do so at the same time.
@@ -106,16 +120,16 @@ class Study:
             begun = self._begin()
             if begun is None:
                 return
-            trial, values = begun
+            trial, values, report = begun
             place = int(trial.user_attrs[PLACE])
             try:
-                self._end(trial, objective(values, place, partial(self._report, trial)))
+                self._end(trial, objective(values, place, report))
             except PrunedTrial as stopped:
                 self._stop(trial, stopped.epochs)
             except FailedTrial as error:
                 self._fail(trial, str(error), error.epochs)
             except BaseException:
-                with _quiet(), contextlib.suppress(ValueError):  # told already: the interruption came a moment later
+                with quiet(), contextlib.suppress(ValueError):  # told already: the interruption came a moment later
                     self._study.tell(trial, state=TrialState.FAIL)
                 raise
             if on_trial is not None:
@@ -135,7 +149,7 @@ class Study:
             return {}
         found = {}
         for name, evaluator in evaluators.items():
-            with _quiet():
+            with quiet():
                 try:
                     scores = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
                 except (ValueError, RuntimeError, ZeroDivisionError) as error:
@@ -162,37 +176,56 @@ class Study:
             return [points[index] for index in order]
         return points
 
-    def _begin(self) -> tuple[Trial, Point] | None:
-        """Take the first place that is free and choose what is tried there; None when all are taken."""
-        with _quiet(), self._turn():
-            trials = self._study.get_trials(deepcopy=False)
-            taken = {int(trial.user_attrs[PLACE]) for trial in trials if _holds_its_place(trial)}
-            place = next((place for place in range(self.num_places) if place not in taken), None)
-            if place is None:
+    def _held(self) -> dict[int, list[FrozenTrial]]:
+        """Return the trials that count by their places: that which began there, and what went on from it."""
+        held: dict[int, list[FrozenTrial]] = {}
+        for trial in self._study.get_trials(deepcopy=False):  # in the order in which they began
+            if _holds_its_place(trial):
+                held.setdefault(int(trial.user_attrs[PLACE]), []).append(trial)
+        return held
+
+    def _next(self, held: Mapping[int, list[FrozenTrial]]) -> tuple[int, int | None] | None:
+        """Return the place to work at and the step at which its trial waits (None: it runs to its end)."""
+        free = next((place for place in range(self.num_places) if place not in held), None)
+        if self.halving is None:
+            return None if free is None else (free, None)
+        if free is None or self.halving.eager:
+            chosen = self.halving.next_on(_standings(held), is_filled=free is None)
+            if chosen is not None or free is None:
+                return chosen
+        return free, self.halving.first_stop(free)
+
+    def _begin(self) -> tuple[Trial, Point, Told] | None:
+        """Take the first place that is free and choose what is tried there, or go on where a trial waits; None when
+        there is nothing left to do, or nothing that others have not begun.
+        """
+        with quiet(), self._turn():
+            held = self._held()
+            chosen = self._next(held)
+            if chosen is None:
                 return None
-            self._study.sampler = self._sampler(place)
+            place, stop = chosen
+            former = held[place][-1] if place in held else None
+            self._study.sampler = self._sampler(place) if former is None else Given(former.params)
             trial = self._study.ask()
-            trial.set_user_attr(PLACE, place)
             trial.set_user_attr(PROCESS, this_process())
-            return trial, walk(self.space, self.fixed, partial(_suggest, trial))
+            steps = {} if former is None else former.intermediate_values
+            for step, value in steps.items():
+                trial.report(value, step)
+            trial.set_user_attr(PLACE, place)  # the last: from here on it counts in the former one's stead
+            report = Told(trial, max(steps, default=0), stop=stop, halves=self.halving is not None)
+            return trial, walk(self.space, self.fixed, partial(_suggest, trial)), report
 
     def _sampler(self, place: int) -> optuna.samplers.BaseSampler:
         if self.grid is not None:
             point = self.grid[place][1]
-            return _Given({axis.key: _stored(axis, point[axis.key]) for axis in self.space if axis.key in point})
+            return Given({axis.key: _stored(axis, point[axis.key]) for axis in self.space if axis.key in point})
         seed = int(np.random.SeedSequence([self.settings.seed, place]).generate_state(1)[0])
         kind = optuna.samplers.TPESampler if self.settings.method == "bayesian" else optuna.samplers.RandomSampler
         return kind(seed=seed)
 
-    def _report(self, trial: Trial, step: int, value: float, *, final: bool = False) -> None:
-        with _quiet():
-            trial.report(value, step)
-            stops = not final and trial.should_prune()
-        if stops:
-            raise PrunedTrial
-
     def _stop(self, trial: Trial, epochs: int) -> None:
-        with _quiet():
+        with quiet():
             trial.set_user_attr(EPOCHS, epochs)
             self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -200,13 +233,13 @@ class Study:
         if not np.isfinite(scored.value):
             self._fail(trial, f"expected a score, got {scored.value}: it is not defined here", scored.epochs)
             return
-        with _quiet():
+        with quiet():
             trial.set_user_attr(EPOCHS, scored.epochs)
             trial.set_user_attr(DETAILS, dict(scored.details))
             self._study.tell(trial, scored.value)
 
     def _fail(self, trial: Trial, reason: str, epochs: int) -> None:
-        with _quiet():
+        with quiet():
             trial.set_user_attr(REASON, reason)
             trial.set_user_attr(EPOCHS, epochs)
             self._study.tell(trial, state=TrialState.FAIL)
@@ -218,17 +251,18 @@ class Study:
                 LOGGER.info("trial %s was interrupted; its place is free again", trial.user_attrs.get(PLACE, "?"))
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _row(self, trial: FrozenTrial) -> TrialRow:
+    def _row(self, trials: Sequence[FrozenTrial]) -> TrialRow:
+        trial = trials[-1]
         place, attrs = int(trial.user_attrs[PLACE]), trial.user_attrs
-        spent = trial.duration.total_seconds() if trial.duration is not None else None
+        spent = [one.duration.total_seconds() for one in trials if one.duration is not None]
         return TrialRow(
             number=place,
             state=STATES[trial.state],
             values={axis.key: _meant(axis, trial.params[axis.key]) for axis in self.space if axis.key in trial.params},
             value=trial.value,
             reason=attrs.get(REASON, ""),
-            epochs=int(attrs.get(EPOCHS, 0)),
-            seconds=spent,
+            epochs=max(int(one.user_attrs.get(EPOCHS, 0)) for one in trials),
+            seconds=sum(spent) if spent else None,
             order=place if self.grid is None or place >= len(self.grid) else self.grid[place][0],
             steps=tuple(sorted(trial.intermediate_values.items())),
             details=attrs.get(DETAILS, {}),
@@ -237,25 +271,6 @@ class Study:
     def _turn(self) -> contextlib.AbstractContextManager[Any]:
         lock = self.settings.lock
         return contextlib.nullcontext() if lock is None else FileLock(str(lock))
-
-
-class _Given(optuna.samplers.BaseSampler):
-    """Chooses what it was given: a point of the grid. The arguments of its methods are those that Optuna passes."""
-
-    def __init__(self, point: Mapping[str, Any]) -> None:
-        self._point = point
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing is chosen together."""
-        return {}
-
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing is chosen together."""
-        return {}
-
-    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:  # noqa: ARG002
-        """Return the point's value."""
-        return self._point[param_name]
 
 
 def _suggest(trial: Trial, axis: Axis) -> Any:
@@ -282,54 +297,11 @@ def _holds_its_place(trial: FrozenTrial) -> bool:
     return PLACE in trial.user_attrs and (trial.state != TrialState.FAIL or REASON in trial.user_attrs)
 
 
-def _pruner(settings: StudySettings) -> optuna.pruners.BasePruner:
-    if settings.pruner == "median":
-        return optuna.pruners.MedianPruner(n_warmup_steps=settings.min_steps)
-    if settings.pruner == "successive_halving":
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=settings.min_steps, reduction_factor=settings.reduction_factor
-        )
-    if settings.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=settings.min_steps, max_resource=max(settings.min_steps, settings.max_steps),
-            reduction_factor=settings.reduction_factor,
-        )  # fmt: skip
-    return optuna.pruners.NopPruner()
-
-
-def _storage(address: str | None) -> optuna.storages.BaseStorage | None:
-    if address is None:
-        return None
-    options = {"connect_args": {"timeout": BUSY_SECONDS}} if address.startswith("sqlite") else {}
-    try:
-        return optuna.storages.RDBStorage(address, engine_kwargs=options)
-    except ImportError as error:
-        missing = getattr(error.__cause__, "name", None) or "its driver"
-        raise MissingExtraError(
-            f"the package {missing}, which speaks to {address.partition(':')[0]}", got="none", where="tune.storage",
-            fix=f"install it with: pip install {missing}",
-        ) from error  # fmt: skip
-    # SQLAlchemy's and the driver's own errors have no common base but Exception; none of them is a fault of ours.
-    except Exception as error:
-        said = " ".join(str(error).partition("\n")[0].split())
-        raise ConfigError(
-            "a database that can be opened", got=f"{said} ({hidden(address)})", where="tune.storage",
-            fix="correct the address, or leave it out: a file in the study's folder",
-        ) from error  # fmt: skip
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's own lines and its notices of what is experimental to itself; its settings stay as they were."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            warnings.filterwarnings("ignore", module=r"(optuna|sqlalchemy|alembic)\b.*")
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)
+def _standings(held: Mapping[int, Sequence[FrozenTrial]]) -> list[Standing]:
+    return [
+        Standing(place=place, state=STATES[trials[-1].state], scores=trials[-1].intermediate_values)
+        for place, trials in held.items()
+    ]
 
 
 def _length(axis: Axis) -> int:

@@ -7,6 +7,7 @@ choice of a study has seen it.
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,14 +21,16 @@ from ringlight.config.schema import Config
 from ringlight.errors import ConfigError, InterruptedRunError, RinglightError, WorkspaceError
 from ringlight.evaluation.custom_metrics import METRICS
 from ringlight.evaluation.metrics import classification_metrics, flatten, monitor_mode
-from ringlight.files import write_csv
+from ringlight.files import write_csv, write_json
 from ringlight.runtime import LOGGER, determinism
+from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.build import augmentation_of
 from ringlight.training.device_faults import is_cuda_failure, is_out_of_memory
 from ringlight.training.judge import mean_loss
 from ringlight.training.learners import learner_of
 from ringlight.training.monitors import further_metrics
 from ringlight.training.plan import Plan, Prepared, part_problems, plan_on, prepare
+from ringlight.training.results import kept_row
 from ringlight.training.rules import truth_of
 from ringlight.training.splitting import split_as_configured
 from ringlight.training.trackers import QuietTracker
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 PART_OF = {"validation": "val", "crossval": "test"}
 """The part of each division that a trial is judged on: of folds the tested one, out of the study's own records."""
+
+FOLDS, LAST = "folds.json", "last.ckpt"
+"""What a trial goes on from in its folder: the folds it has behind it, the checkpoint of the one it is in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,23 +137,29 @@ class RecipeObjective:
             WorkspaceError: the disk is full.
         """
         trial = _Trial(self, number, report)
+        waits = report.done > 0  # until it ends: one that is interrupted waits where it did
         try:
-            return trial.run(values)
+            scored = trial.run(values)
+            waits = False
+            return scored
         except PrunedTrial as stopped:
             stopped.epochs = trial.epochs
+            waits = True
             raise
         except (InterruptedRunError, WorkspaceError):
             raise
         except RinglightError as error:
+            waits = False
             raise FailedTrial(str(error), epochs=trial.epochs) from error
         except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
             if is_cuda_failure(error):  # the device is lost for every later trial, too
                 raise
+            waits = False
             LOGGER.debug("trial %d failed", number + 1, exc_info=True)
             kind = "out of memory" if is_out_of_memory(error) else type(error).__name__
             raise FailedTrial(f"{kind}: {error}", epochs=trial.epochs) from error
         finally:
-            trial.clean()
+            trial.release(keep=waits)
 
     def prepared_for(self, config: Config) -> tuple[Prepared, Dataset]:
         """Return the data as a trial reads it: read again only where its values change how it is read.
@@ -186,53 +198,93 @@ class _Trial:
         self.bench = objective.bench
         self.report = report
         self.epochs = 0
-        self.folder = objective.folder / f"{number + 1:04d}"
+        self.folder = trial_folder(objective.folder, number)
         self._history: list[dict[str, float]] = []
+        self._told = report.done
 
     def run(self, values: Mapping[str, Any]) -> Scored:
         bench = self.bench
+        scores = self._go_on()
         config = vary(bench.config, values, check_parts=part_problems)
         prepared, dataset = self.objective.prepared_for(config)
-        scores: list[float] = []
-        for fold, division in enumerate(bench.divisions):
+        for fold, division in enumerate(bench.divisions[len(scores) :], start=len(scores)):
             scores.append(self._fold(plan_on(prepared, dataset, division), fold))
             if len(bench.divisions) > 1:
+                write_json(self.folder / FOLDS, {"scores": scores, "epochs": self.epochs, "history": self._history})
                 self.report(fold + 1, float(np.mean(scores)), final=fold + 1 == len(bench.divisions))
         details = {"folds": scores} if len(scores) > 1 else {}
         return Scored(value=float(np.mean(scores)), epochs=self.epochs, details=details)
 
+    def _go_on(self) -> list[float]:
+        """Return the scores of the folds that the trial had before it waited; what a killed process left is removed."""
+        if not self.report.done:
+            remove_checkpoints(self.folder)
+        kept = self.folder / FOLDS
+        if not kept.is_file():
+            return []
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        self.epochs, self._history = found["epochs"], found["history"]
+        return list(found["scores"])
+
     def _fold(self, plan: Plan, fold: int) -> float:
-        metric, before = self.bench.config.tune.metric, self.epochs
+        metric, before, folder = self.bench.config.tune.metric, self.epochs, self.folder / f"fold-{fold + 1}"
+        last = folder / LAST
 
         def on_epoch(history: History, validation: Prediction | None) -> None:  # noqa: ARG001 - the rows hold its scores
             self.epochs = before + len(history.rows)
             self._keep(history, fold)
-            value = history.rows[-1].get(f"val/{metric}") if history.rows else None
-            if value is not None and len(self.bench.divisions) == 1:
-                done = len(history.rows)
-                self.report(done, float(value), final=done == plan.config.training.num_epochs)
+            if len(self.bench.divisions) == 1:
+                self._tell(history, plan, at_once=isinstance(learner, AtOnceLearner))
 
         with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
-            learner = learner_of(plan, self.folder / f"fold-{fold + 1}", on_epoch)
+            learner = learner_of(plan, folder, on_epoch)
             val = plan.part("val") if len(plan.split.val) else None
-            learner.fit(plan.part("train"), val, tracker=QuietTracker(), control=self.objective.control, resume=None)
+            learner.fit(
+                plan.part("train"), val, tracker=QuietTracker(), control=self.objective.control,
+                resume=last if last.is_file() else None,
+            )  # fmt: skip
             judged = learner.predict(plan.part(self.bench.part))
         return score_of(judged, metric, plan.criterion, learner.further(judged))
+
+    def _tell(self, history: History, plan: Plan, *, at_once: bool) -> None:
+        """Report the epochs that were not told yet: more than one where a process was killed past the last one told.
+
+        The score is that of the weights which would count if the training ended there, as they will in the end: a
+        pruner that looks at an unlucky epoch stops a trial whose better weights are kept.
+        """
+        for seen, row in enumerate(history.rows, start=1):
+            counts = kept_row(History(history.rows[:seen]), plan.config, plan.monitor) or row
+            step, value = int(row["epoch"]) + 1, counts.get(f"val/{self.bench.config.tune.metric}")
+            if step > self._told and value is not None:
+                self._told = step
+                self.report(step, float(value), final=at_once or step == plan.config.training.num_epochs)
 
     def _keep(self, history: History, fold: int) -> None:
         others = [row for row in self._history if row["fold"] != fold + 1]
         self._history = others + [{"fold": fold + 1, **row} for row in history.rows]
         write_csv(self.folder / "history.csv", self._history)
 
-    def clean(self) -> None:
-        """Remove the checkpoints, and give the memory back."""
-        for folder in self.folder.glob("fold-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+    def release(self, *, keep: bool) -> None:
+        """Give the memory back; without `keep` remove the checkpoints, too."""
+        if not keep:
+            remove_checkpoints(self.folder)
         gc.collect()
         if self.bench.prepared.device.kind == "cuda":
             import torch
 
             torch.cuda.empty_cache()
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Return the folder of a trial among those of its study."""
+    return folder / f"{number + 1:04d}"
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what a trial would go on from; its history stays."""
+    for fold in folder.glob("fold-*"):
+        shutil.rmtree(fold, ignore_errors=True)
+    (folder / FOLDS).unlink(missing_ok=True)
 
 
 def score_of(prediction: Prediction, metric: str, criterion: nn.Module, further: Mapping[str, float]) -> float:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from ringlight.training.trackers import EndTraining
+
 Method = Literal["bayesian", "random", "grid"]
 Pruner = Literal["none", "median", "successive_halving", "hyperband"]
 Direction = Literal["minimize", "maximize"]
@@ -18,8 +20,8 @@ LONGEST_REASON = 300
 """Characters of a failure's reason that are kept."""
 
 
-class PrunedTrial(Exception):  # noqa: N818 - no error: the trial has nothing left to show
-    """The pruner stops the trial; who scores it notes how many epochs it had."""
+class PrunedTrial(EndTraining):
+    """The pruner stops the trial, for good or until it is chosen to go on; who scores it notes its epochs so far."""
 
     epochs: int = 0
 
@@ -33,7 +35,9 @@ class FailedTrial(Exception):  # noqa: N818 - it is recorded, the study goes on
 
 
 class Report(Protocol):
-    """Told a trial's score after each step of it, an epoch or a fold."""
+    """Told a trial's score after each step of it, an epoch or a fold; `done` steps were told before it waited."""
+
+    done: int
 
     def __call__(self, step: int, value: float, *, final: bool = False) -> None:
         """Take a score; steps count from 1, and the `final` one has nothing left to stop.
