@@ -127,7 +127,8 @@ def resample(x_bdhw: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == size:
         return x_bdhw
     rows, columns = _weights(height, size[0], x_bdhw), _weights(width, size[1], x_bdhw)
-    return torch.einsum("bdhw,yh,xw->bdyx", x_bdhw, rows, columns)
+    resampled: Tensor = torch.einsum("bdhw,yh,xw->bdyx", x_bdhw, rows, columns)
+    return resampled
 
 
 def _weights(length: int, wanted: int, like: Tensor) -> Tensor:
