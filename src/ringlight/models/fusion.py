@@ -102,7 +102,7 @@ class CrossAttentionFusion(nn.Module):
     def forward(self, a_bdhw: Tensor, b_bdhw: Tensor) -> Tensor:
         """Return the fused map (B, D, H, W)."""
         a_bnd, b_bnd = a_bdhw.flatten(2).transpose(1, 2), b_bdhw.flatten(2).transpose(1, 2)
-        fused_bnd = a_bnd + self.first(a_bnd, b_bnd) + b_bnd + self.second(b_bnd, a_bnd)
+        fused_bnd: Tensor = a_bnd + self.first(a_bnd, b_bnd) + b_bnd + self.second(b_bnd, a_bnd)
         return fused_bnd.transpose(1, 2).reshape(a_bdhw.shape)
 
 
