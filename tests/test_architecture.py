@@ -183,8 +183,15 @@ def methods_of(part: type) -> set[str]:
 
 
 def kind_of(candidate: Callable[..., Any], parts: list[Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """The parts that take what it takes: an augmentation of windows has other methods than one of images."""
-    return [part for part in parts if getattr(part, "takes", None) == getattr(candidate, "takes", None)]
+    """The parts that take what it takes: an augmentation of windows has other methods than one of images.
+
+    A model of several backbones is given more than one of a single backbone.
+    """
+
+    def kind(part: Callable[..., Any]) -> tuple[object, object]:
+        return getattr(part, "takes", None), getattr(part, "is_composite", False)
+
+    return [part for part in parts if kind(part) == kind(candidate)]
 
 
 def is_of_the_kind(candidate: Callable[..., Any], parts: list[Callable[..., Any]], supplied: tuple[str, ...]) -> bool:

@@ -102,7 +102,7 @@ class CrossAttentionFusion(nn.Module):
     def forward(self, a_bdhw: Tensor, b_bdhw: Tensor) -> Tensor:
         """Return the fused map (B, D, H, W)."""
         a_bnd, b_bnd = a_bdhw.flatten(2).transpose(1, 2), b_bdhw.flatten(2).transpose(1, 2)
-        fused_bnd = a_bnd + self.first(a_bnd, b_bnd) + b_bnd + self.second(b_bnd, a_bnd)
+        fused_bnd: Tensor = a_bnd + self.first(a_bnd, b_bnd) + b_bnd + self.second(b_bnd, a_bnd)
         return fused_bnd.transpose(1, 2).reshape(a_bdhw.shape)
 
 
@@ -127,7 +127,8 @@ def resample(x_bdhw: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == size:
         return x_bdhw
     rows, columns = _weights(height, size[0], x_bdhw), _weights(width, size[1], x_bdhw)
-    return torch.einsum("bdhw,yh,xw->bdyx", x_bdhw, rows, columns)
+    resampled: Tensor = torch.einsum("bdhw,yh,xw->bdyx", x_bdhw, rows, columns)
+    return resampled
 
 
 def _weights(length: int, wanted: int, like: Tensor) -> Tensor:
