@@ -23,7 +23,6 @@ EVERYTHING = (
     "scheduler.warmup_epochs=0",
     "training.accumulate_steps=2",
     "training.gradient_clip_norm=1.0",
-    "training.precision=bf16",
     "augmentation.mixup=0.5",
     "model.drop_rate=0.2",
 )
