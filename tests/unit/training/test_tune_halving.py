@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ def curves(seed: int) -> np.ndarray[Any, Any]:
     """Scores of trials by step, (N, S): each has an end, a speed, and luck at every step."""
     draw = np.random.default_rng(seed)
     end, speed = draw.uniform(0.7, 1.0, (TRIALS, 1)), draw.uniform(1, 8, (TRIALS, 1))
-    return end * (1 - np.exp(-np.arange(1, STEPS + 1) / speed)) + draw.normal(0, 0.02, (TRIALS, STEPS))
+    rising = end * (1 - np.exp(-np.arange(1, STEPS + 1) / speed))
+    return np.asarray(rising + draw.normal(0, 0.02, (TRIALS, STEPS)))
 
 
 class Trained:
@@ -143,6 +145,27 @@ def test_a_study_of_a_list_is_the_published_algorithm(seed: int) -> None:
     assert study.is_whole()
     assert Counter(row.state for row in study.rows()) == {"complete": 1, "pruned": TRIALS - 1}
     assert len(study.out()) == TRIALS - TRIALS // FACTOR
+
+
+def test_a_study_whose_trials_still_wait_is_not_whole() -> None:
+    """Every trial has ended, but one in four goes on: a study out of time called itself completed."""
+    scores, made = curves(0), {"n_trials": 4, "reduction_factor": 4}
+    study, objective = halved(scores, **made, timeout=1e-9)
+    assert not study.rows()
+    assert not study.is_whole()
+
+    def begun_all(values: Mapping[str, Any], number: int, report: Report) -> Scored:
+        if report.done:
+            raise KeyboardInterrupt
+        return objective(values, number, report)
+
+    study = Study(replace(study.settings, timeout=None), study.space)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(begun_all)
+    assert [row.state for row in study.rows()] == ["pruned"] * 4
+    assert not study.is_whole()
+    study.run(objective)
+    assert study.is_whole()
 
 
 @pytest.mark.parametrize("changed", [{"timeout": 999.0}, {"method": "bayesian", "n_trials": 20}])
