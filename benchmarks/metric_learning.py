@@ -97,7 +97,7 @@ def study(images: Path, seed: int, per_class: int, scale: float) -> None:
         root = parts(Path(scratch) / "data", images, per_class, seed)
         common, workspace = settings(root, seed, scale), Path(scratch) / "ws"
 
-        def train(name: str, *overrides: str) -> rl.Run:
+        def train(name: str, *overrides: str) -> Any:
             started = time.perf_counter()
             run = rl.train("metric_learning", [*common, *overrides], workspace=workspace)
             line(name, seed, run.results, (time.perf_counter() - started) / 60)

@@ -63,9 +63,23 @@ class Prediction:
 
 @dataclass(slots=True)
 class History:
-    """One row of numbers per epoch, in order: `{"epoch": 0, "train/loss": ..., "val/macro_f1": ...}`."""
+    """One row of numbers per epoch, in order: `{"epoch": 0, "train/loss": ..., "val/macro_f1": ...}`.
+
+    Of a run in phases each row also has its `phase`, from 0, and the epochs are counted on.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
+
+    def phases(self) -> list[History]:
+        """Return the history of each phase; of a run without phases the one it has.
+
+        Examples:
+            >>> rows = [{"epoch": 0, "phase": 0}, {"epoch": 1, "phase": 1}, {"epoch": 2, "phase": 1}]
+            >>> [len(phase.rows) for phase in History(rows).phases()], len(History([{"epoch": 0}]).phases())
+            ([1, 2], 1)
+        """
+        places = dict.fromkeys(row.get("phase") for row in self.rows)
+        return [History([row for row in self.rows if row.get("phase") == place]) for place in places]
 
     def best(self, metric: str, mode: Literal["min", "max"]) -> dict[str, float] | None:
         """Return the row with the best `metric` (the earliest of equals), None when no row has it."""

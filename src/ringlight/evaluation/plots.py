@@ -113,6 +113,8 @@ def _cells(axes: Axes, counts: npt.NDArray[Any]) -> None:
 def history_figure(history: History, *, monitor: str | None = None) -> Figure:
     """Draw the curves of a training: losses, the monitored validation metric with its best epoch, learning rate.
 
+    Phases are drawn apart, with a dashed line between them; the best epoch is one of the last.
+
     Args:
         history: rows with `train/loss`, and where there are any, `val/loss`, `val/<monitor>`, `lr`.
         monitor: a validation metric; None leaves its panel out.
@@ -129,7 +131,7 @@ def history_figure(history: History, *, monitor: str | None = None) -> Figure:
     for index, (title, names) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         for name, colour in zip(names, (BLUE, ORANGE), strict=False):
-            _curve(axes, history, name, colour)
+            _curves(axes, history, name, colour)
         axes.set_title(printable(title), fontsize=11)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -137,19 +139,25 @@ def history_figure(history: History, *, monitor: str | None = None) -> Figure:
             axes.set_xlim(history.rows[0]["epoch"] - 0.5, history.rows[0]["epoch"] + 0.5)
         axes.grid(alpha=0.3)
         _widen(axes)
-        if len(axes.get_lines()) > 1:
+        if len(axes.get_legend_handles_labels()[1]) > 1:
             axes.legend(frameon=False, fontsize=9)
+        for phase in history.phases()[1:]:
+            axes.axvline(phase.rows[0]["epoch"] - 0.5, color="0.6", linewidth=0.8, linestyle="--")
         if title == monitor:
-            _mark_best(axes, history, f"val/{monitor}")
+            _mark_best(axes, history.phases()[-1], f"val/{monitor}")
     return set_fonts(figure)
 
 
-def _curve(axes: Axes, history: History, name: str, colour: str) -> None:
-    points = [(row["epoch"], row[name]) for row in history.rows if name in row]
-    if points:
-        # A dot on each epoch while they are few: one epoch alone draws no line.
-        marker = "o" if len(points) <= 30 else None
-        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, label=name.partition("/")[0])
+def _curves(axes: Axes, history: History, name: str, colour: str) -> None:
+    """Draw a column, a line of its own for each phase: what they minimise is not the same."""
+    # A dot on each epoch while they are few: one epoch alone draws no line.
+    marker = "o" if sum(name in row for row in history.rows) <= 30 else None
+    label: str | None = name.partition("/")[0]
+    for phase in history.phases():
+        points = [(row["epoch"], row[name]) for row in phase.rows if name in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, label=label)
+            label = None
 
 
 def _widen(axes: Axes) -> None:

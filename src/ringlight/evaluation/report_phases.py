@@ -34,4 +34,4 @@ def _row(phase: Mapping[str, Any], monitor: str | None) -> tuple[Value, ...]:
     value = best.get(f"val/{monitor}")
     name = TITLES.get(phase["name"], phase["name"])
     size = f"{phase['num_parameters']:,}"
-    return name, phase["model"], size, phase["num_epochs"], round(phase["seconds"], 1), Estimate(value)
+    return name, phase["model"], size, phase["num_epochs"], f"{phase['seconds']:.1f}", Estimate(value)

@@ -78,9 +78,7 @@ def kept_row(history: History, config: Config, monitor: str | None) -> dict[str,
         return None
     if config.training.restore == "last":
         return history.rows[-1]
-    last = history.rows[-1].get("phase")
-    judged = History([row for row in history.rows if row.get("phase") == last])
-    return judged.best(f"val/{monitor}", monitor_mode(monitor))
+    return history.phases()[-1].best(f"val/{monitor}", monitor_mode(monitor))
 
 
 def imbalance_card(plan: Plan) -> dict[str, Any]:

@@ -192,3 +192,15 @@ def test_pyplot_is_not_needed() -> None:
     import subprocess
 
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_phases_are_drawn_apart_and_the_best_epoch_is_one_of_the_last() -> None:
+    """A warm start whose neighbours were all right once was told as the best epoch of a student that was never good."""
+    rows = [
+        {"epoch": epoch, "phase": epoch // 2, "train/loss": 1.0, "val/macro_f1": score}
+        for epoch, score in enumerate((1.0, 0.9, 0.2, 0.4))
+    ]
+    axes = history_figure(History(rows), monitor="macro_f1").axes
+    curves = [line for line in axes[1].get_lines() if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
+    assert [list(line.get_xdata()) for line in curves] == [[0, 1], [2, 3]]
+    assert "best: 0.400 in epoch 3" in axes[1].get_xlabel()
