@@ -21,6 +21,7 @@ from ringlight.training.chunks import (
     StepDowns,
     backward_in_chunks,
     forward_in_chunks,
+    lone_record_told,
     num_processes,
     out_of_memory,
 )
@@ -173,7 +174,7 @@ class ClassificationTask(LightningModule):
         """Compute the batch's loss, unless it is known not to fit in memory, and return what stands in for it.
 
         Raises:
-            TrainingError: the loss is NaN or infinite.
+            TrainingError: the loss is NaN or infinite, or batch normalisation met a batch of one record.
         """
         batch = self._mixed(batch, batch_idx)
         self._batch, self._loss, self._step = batch, None, batch_idx
@@ -220,9 +221,11 @@ class ClassificationTask(LightningModule):
         return {**batch, "input": mixed.inputs, "target": mixed.targets}
 
     def _loss_of(self, images: Tensor, targets: Tensor) -> Tensor:
-        if self._mix_weight is not None:
-            return self.objective.mixed(self.module, self.criterion, images, targets, self._mix_weight)
-        return self.objective.loss(self.module, self.criterion, images, targets)
+        size = len(images) if self._batch is None else len(self._batch["input"])
+        with lone_record_told(size, where=f"training, epoch {self.current_epoch}, step {self._step}"):
+            if self._mix_weight is not None:
+                return self.objective.mixed(self.module, self.criterion, images, targets, self._mix_weight)
+            return self.objective.loss(self.module, self.criterion, images, targets)
 
     def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
         """Add the step's gradient to the parameters; when memory runs out, again in chunks, until they fit.
@@ -230,7 +233,8 @@ class ClassificationTask(LightningModule):
         `loss` is the 1 of :meth:`training_step`, scaled.
 
         Raises:
-            TrainingError: one image alone does not fit, or the loss is NaN or infinite.
+            TrainingError: one image alone does not fit, or is too few for batch normalisation; or the loss is NaN or
+                infinite.
         """
         sharpness, batch, done = self.sharpness, self._batch, list[Tensor]()
         scale = loss.detach() if sharpness is None else loss.detach() * sharpness.factor
