@@ -146,7 +146,7 @@ def lone_record_told(size: int, *, where: str) -> Iterator[None]:
             raise
         expected = "two records or more in a batch for batch normalisation"
         if size == 1:
-            fix = "set data.batch_size to 2 or more and so that no single record is left over, or change the split"
+            fix = "set data.batch_size=2 or more, or choose another split, with more records to train on"
             raise TrainingError(expected, got="one", where=where, fix=fix) from error
         raise TrainingError(
             expected, got=f"one at a time of {size}, for want of memory", where=where,

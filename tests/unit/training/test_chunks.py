@@ -310,7 +310,7 @@ def test_a_batch_of_one_record_is_told_in_a_line_where_it_is_normalised(sharpnes
     """It ended in torch's own ValueError, with a traceback through Lightning."""
     task = task_of(Normalised())
     task.sharpness = sharpness
-    with pytest.raises(TrainingError, match=ONE + r"one; set data\.batch_size to 2 or more and so that no single"):
+    with pytest.raises(TrainingError, match=ONE + r"one; set data\.batch_size=2 or more, or choose another"):
         train(task, num_records=1)
 
 
