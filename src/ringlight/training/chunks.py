@@ -8,8 +8,8 @@ smaller chunks, and a loss whose mean is weighted by what the batch holds (class
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -126,32 +126,6 @@ def out_of_memory(run: Callable[[], None]) -> str | None:
             raise
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return None
-
-
-@contextmanager
-def lone_record_told(size: int, *, where: str) -> Iterator[None]:
-    """Say in a line that batch normalisation has to learn from one record: it has no variance.
-
-    Args:
-        size: records of the batch; above 1 it was divided down to single ones.
-        where: of the step.
-
-    Raises:
-        TrainingError: the block's forward pass met such a batch, or such a chunk of one.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if not str(error).startswith("Expected more than 1 value per channel"):
-            raise
-        expected = "two records or more in a batch for batch normalisation"
-        if size == 1:
-            fix = "set data.batch_size=2 or more, or choose another split, with more records to train on"
-            raise TrainingError(expected, got="one", where=where, fix=fix) from error
-        raise TrainingError(
-            expected, got=f"one at a time of {size}, for want of memory", where=where,
-            fix="make data.image_size smaller, or choose a smaller model or one without batch normalisation",
-        ) from error  # fmt: skip
 
 
 def backward_in_chunks(

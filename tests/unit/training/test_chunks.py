@@ -20,13 +20,7 @@ from ringlight.errors import TrainingError
 from ringlight.optim import SAM, build_optimizer, build_schedule
 from ringlight.runtime import quiet_libraries
 from ringlight.training.checkpoints import WholeCheckpointIO
-from ringlight.training.chunks import (
-    SetAsideGradients,
-    StepDowns,
-    backward_in_chunks,
-    forward_in_chunks,
-    lone_record_told,
-)
+from ringlight.training.chunks import SetAsideGradients, StepDowns, backward_in_chunks, forward_in_chunks
 from ringlight.training.sharpness import Sharpness
 from ringlight.training.task import ClassificationTask
 
@@ -318,8 +312,3 @@ def test_a_batch_divided_down_to_single_records_is_told_as_such() -> None:
     task = task_of(Normalised(limit=1))
     with pytest.raises(TrainingError, match=ONE + r"one at a time of 8, for want of memory; make data\.image_size"):
         train(task)
-
-
-def test_another_value_error_stays_what_it_is() -> None:
-    with pytest.raises(ValueError, match=r"^something else$"), lone_record_told(1, where="here"):
-        raise ValueError("something else")
