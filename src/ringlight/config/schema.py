@@ -295,29 +295,11 @@ class Config(Section):
 
 
 SECTIONS: dict[str, type[Section] | None] = {
-    "data": DataConfig,
-    "split": SplitConfig,
-    "augmentation": None,  # a mapping whose keys are the catalogue's names
-    "mix": MixConfig,
-    "model": ModelConfig,
-    "head": HeadConfig,
-    "loss": LossConfig,
-    "sampler": SamplerConfig,
-    "imbalance": ImbalanceConfig,
-    "optimizer": OptimizerConfig,
-    "scheduler": SchedulerConfig,
-    "training": TrainingConfig,
-    "evaluation": EvaluationConfig,
-    "experiment": ExperimentConfig,
-    "weights": WeightsConfig,
-    "phases": PhasesConfig,
-    "supcon": SupConConfig,
-    "margin": ArcFaceConfig,
-    "distill": DistillConfig,
-    "cv": CrossValidationConfig,
-    "tune": TuneConfig,
+    name: field.annotation if isinstance(field.annotation, type) and issubclass(field.annotation, Section) else None
+    for name, field in Config.model_fields.items()
+    if name not in ("schema_version", "recipe")
 }
-"""Every section with its fields."""
+"""Every section with its fields; `augmentation` is a mapping instead, whose keys are the catalogue's names."""
 
 LATER: Final = ("mix", "head", "sampler", "imbalance", "phases", "supcon", "margin", "distill", "cv", "tune")
 """Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""

@@ -103,14 +103,17 @@ class Projection(nn.Module):
 
     Linear, ReLU, linear, and length 1, as SupCon has it (Khosla et al. 2020, arXiv:2004.11362, section 3.1). It is
     thrown away afterwards: the embedding before it carries over better.
+
+    Args:
+        embedding_size: D.
+        size: P.
+        hidden: width of the layer between; None is D.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, hidden: int | None = None) -> None:
+    def __init__(self, embedding_size: int, size: int, *, hidden: int | None = None) -> None:
         super().__init__()
-        width = in_features if hidden is None else hidden
-        self.layers = nn.Sequential(
-            nn.Linear(in_features, width), nn.ReLU(inplace=True), nn.Linear(width, out_features)
-        )
+        width = embedding_size if hidden is None else hidden
+        self.layers = nn.Sequential(nn.Linear(embedding_size, width), nn.ReLU(inplace=True), nn.Linear(width, size))
 
     def forward(self, embedding_bd: Tensor) -> Tensor:
         """Return unit vectors (B, P)."""

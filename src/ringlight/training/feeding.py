@@ -25,6 +25,21 @@ JUDGED_BATCH = 8
 """Images that go through a model together when nothing says how many did in its training."""
 
 
+def leaves_one_out(total: int, batch_size: int) -> bool:
+    """Say whether an epoch's last batch would be a single record, which batch normalisation cannot learn from."""
+    return batch_size > 1 and total % batch_size == 1 and total > 1
+
+
+def num_batches(total: int, batch_size: int) -> int:
+    """Return how many batches an epoch of so many records trains with.
+
+    Examples:
+        >>> [num_batches(total, 4) for total in (1, 8, 9, 10)]
+        [1, 2, 2, 3]
+    """
+    return -(-total // batch_size) - leaves_one_out(total, batch_size)
+
+
 class Feeder:
     """Makes the loaders of one model.
 
@@ -95,9 +110,8 @@ class Feeder:
 
     def train_loader(self, train: Dataset, sampler: EpochSampler | None) -> Any:
         """Return the loader of the training records; without a sampler they are shuffled."""
-        # Batch normalisation cannot learn from a single record: each epoch leaves another one out instead.
         total = len(train) if sampler is None else len(sampler)
-        alone = self.batch_size > 1 and total % self.batch_size == 1 and total > 1
+        alone = leaves_one_out(total, self.batch_size)
         if alone:
             one = "image" if isinstance(self.spec, InputSpec) else "window"
             LOGGER.info("every epoch leaves one %s out, each another: alone in the last batch it teaches nothing", one)

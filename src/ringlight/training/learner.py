@@ -121,6 +121,7 @@ class DeepLearner:
         from ringlight.training.checkpoints import Keeper
         from ringlight.training.compiling import uncompile
         from ringlight.training.engine import extras, make_trainer
+        from ringlight.training.memory import step_down_note
 
         config, criterion, folder = self._needs()
         metrics = further_metrics(config, self.metrics, self.task)
@@ -136,18 +137,13 @@ class DeepLearner:
         keeper = Keeper(folder, chosen_by, None if chosen_by is None else monitor_mode(chosen_by, metrics=metrics))
         loader = self.feeder.train_loader(train, self._sampler(train))
         task = self._task(config, criterion, monitor, len(loader), train, metrics)
-        judged = () if monitor is None or val is None else self._judged_loaders(train, val)
+        judged = [] if monitor is None or val is None else list(self._judged_loaders(train, val))
+        asked = judged[0] if len(judged) == 1 else judged or None
         with quiet_libraries(), translating_lost_workers(loader, *judged):
             callbacks = [reporter, heartbeat, keeper, *extras(config, monitor, metrics)]
             trainer = make_trainer(config, self.device, callbacks)
             try:
-                trainer.fit(
-                    task,
-                    loader,
-                    judged[0] if len(judged) == 1 else list(judged) or None,
-                    ckpt_path=resume,
-                    weights_only=True,
-                )
+                trainer.fit(task, loader, asked, ckpt_path=resume, weights_only=True)
             finally:
                 heartbeat.restore()
                 self.feeder.release()
@@ -155,7 +151,7 @@ class DeepLearner:
         if reporter.ended is not None:
             raise reporter.ended
         self._restore(keeper.path)
-        self.notes += [_step_down(one) for one in task.step_downs]
+        self.notes += [step_down_note(one) for one in task.step_downs]
         self.is_divided |= bool(task.step_downs)
         self.finish(train)
         return reporter.history
@@ -200,33 +196,20 @@ class DeepLearner:
         """Foresee on a CPU how many images a step may hold; a GPU that is full says so itself."""
         if self.device.kind == "cuda" or self.feeder.is_windows or not self.objective.divisible:
             return None
-        from ringlight.training.memory import images_at_once, states_of
+        from ringlight.training.memory import divided_note, foreseen
 
-        limit = images_at_once(
-            self.module,
-            (shape[2], shape[3]),
-            batch_size=shape[0],
-            in_chans=shape[1],
-            precision=config.training.precision,
-            optimizer_states=states_of(config),
-        )
+        limit = foreseen(self.module, shape, config)
         if limit is not None:
             self.is_divided = True
-            self.notes.append(
-                f"memory: steps were divided into {limit} images at a time, as the machine had no room for more, and "
-                "running the configuration again need not give the same bits"
-            )
+            self.notes.append(divided_note(limit))
         return limit
 
     def _lay_out(self, config: Config, train: Dataset) -> tuple[int, ...]:
         """Move the model to the device in the chosen layout, compiled if that was chosen; return a batch's shape."""
         from ringlight.training.speed import SpeedChoice, apply_speed
 
-        training = config.training
-        layout = "contiguous" if training.memory_format == "auto" else training.memory_format
-        choice = SpeedChoice(training.precision, layout, training.compile is True, 1.0, (), "")
         shape = (self.feeder.batch_size, self.spec.in_chans, *self.feeder.size_of(train))
-        apply_speed(self.module, choice, shape, self.device)
+        apply_speed(self.module, SpeedChoice.of(config.training), shape, self.device)
         return shape
 
     def _judged_loaders(self, train: Dataset, val: Dataset) -> Sequence[Any]:  # noqa: ARG002 - for whoever looks at both
@@ -240,11 +223,9 @@ class DeepLearner:
     def _needs(self) -> tuple[Config, nn.Module, Path]:
         if self.config is None or self.criterion is None or self.folder is None:
             raise RunError(
-                "a learner with configuration, criterion and folder",
-                got="one that was loaded to predict",
-                where="DeepLearner.fit",
-                fix="build it with DeepLearner.from_plan",
-            )
+                "a learner with configuration, criterion and folder", got="one that was loaded to predict",
+                where="DeepLearner.fit", fix="build it with DeepLearner.from_plan",
+            )  # fmt: skip
         return self.config, self.criterion, self.folder
 
     def _task(
@@ -367,10 +348,3 @@ class DeepLearner:
         # The batches it was judged in: the last digits of a score depend on how many images go together.
         learner.feeder.batch_size = int(bundle.training_config.get("data", {}).get("batch_size", JUDGED_BATCH))
         return learner
-
-
-def _step_down(one: Mapping[str, int]) -> str:
-    return (
-        f"memory ran out in epoch {one['epoch'] + 1}, step {one['step']}: from there on a step is made in "
-        f"{one['chunks']} parts, and running the configuration again need not give the same bits"
-    )

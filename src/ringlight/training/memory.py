@@ -10,6 +10,7 @@ Against the growth of a process's real peak the count was 1.05 to 1.4 times as m
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -228,6 +229,36 @@ def images_at_once(
         batch_size, need.step(batch_size) / 2**30, room / 2**30, limit,
     )  # fmt: skip
     return limit
+
+
+def foreseen(module: nn.Module, shape: tuple[int, ...], config: Config) -> int | None:
+    """Foresee how many images of a configured training a step may hold: :func:`images_at_once`.
+
+    Args:
+        module: the model.
+        shape: of a batch, (B, C, H, W).
+        config: of the training.
+    """
+    return images_at_once(
+        module, (shape[2], shape[3]), batch_size=shape[0], in_chans=shape[1], precision=config.training.precision,
+        optimizer_states=states_of(config),
+    )  # fmt: skip
+
+
+def divided_note(limit: int) -> str:
+    """Tell in a run's notes that its steps were divided from the start."""
+    return (
+        f"memory: steps were divided into {limit} images at a time, as the machine had no room for more, and running "
+        "the configuration again need not give the same bits"
+    )
+
+
+def step_down_note(one: Mapping[str, int]) -> str:
+    """Tell in a run's notes that steps were divided from some step on: `{"epoch", "step", "chunks"}`."""
+    return (
+        f"memory ran out in epoch {one['epoch'] + 1}, step {one['step']}: from there on a step is made in "
+        f"{one['chunks']} parts, and running the configuration again need not give the same bits"
+    )
 
 
 def _power_of_two(number: int) -> int:

@@ -10,7 +10,7 @@ B batch, K classes, D and E embeddings of student and teacher.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -38,6 +38,15 @@ class Objective(Protocol):
 
     def mixed(self, module: nn.Module, criterion: nn.Module, inputs: Tensor, pairs: Tensor, weight: float) -> Tensor:
         """Return the loss of a mixed batch: `weight` of the first target of each pair (B, 2, ...), else the other."""
+        ...
+
+
+@runtime_checkable
+class Progressive(Protocol):
+    """A loss that changes in the course of a run (LDAM's deferred re-weighting)."""
+
+    def set_progress(self, epoch: int, num_epochs: int) -> None:
+        """Take note of how far the run is."""
         ...
 
 

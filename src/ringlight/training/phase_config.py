@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ringlight.config.aliases import canonical
 from ringlight.config.load import vary
 from ringlight.config.phases import PHASES, PhaseName, PhaseSection
 from ringlight.config.schema import Config
@@ -76,10 +77,16 @@ def phase_problems(config: Config, check_parts: CheckParts) -> list[str]:
             "fits a linear classifier afterwards; choose another, or leave the phases out"
         )
     for name in order:
+        twice = _epochs_problems(name, section_of(config, name))
+        if twice:
+            lines += twice
+            continue
         try:
-            phase_config(config, name, check_parts=check_parts)
+            made = phase_config(config, name, check_parts=check_parts)
         except Problems as error:
             lines += error.problems
+        else:
+            lines += _mode_problems(config, made, name)
         given = section_of(config, name)
         if given.lr is not None and given.optimizer.get("lr", given.lr) != given.lr:
             lines.append(
@@ -87,6 +94,31 @@ def phase_problems(config: Config, check_parts: CheckParts) -> list[str]:
                 f"{given.optimizer['lr']}; keep one of the two"
             )
     return lines + _supcon_problems(config) + _input_problems(config)
+
+
+def _epochs_problems(name: PhaseName, given: PhaseSection) -> list[str]:
+    """Tell of a number of epochs where it would compete with the phase's own."""
+    return [
+        f"{name}.training.{key}: expected the epochs of a phase as {name}.num_epochs, got {value} here; set "
+        f"{name}.num_epochs={value}"
+        for key, value in given.training.items()
+        if canonical(f"training.{key}") == "training.num_epochs"
+    ]
+
+
+def _mode_problems(config: Config, made: Config, name: PhaseName) -> list[str]:
+    """Tell of a phase that would train a part of the model, or mixtures where there are no classes."""
+    lines = []
+    if made.training.mode != config.training.mode:  # the run's own is told of once
+        lines.append(
+            f"{name}.training.mode: expected finetune, got {made.training.mode}; every phase trains the whole model"
+        )
+    if name == "supcon" and made.augmentation.get("mixup"):
+        lines.append(
+            "supcon.augmentation.mixup: expected null, since a mixture of two records is alike to neither, got "
+            f"{made.augmentation['mixup']}; leave it out"
+        )
+    return lines
 
 
 def _supcon_problems(config: Config) -> list[str]:

@@ -12,6 +12,7 @@ from ringlight.data.preprocess import InputSpec
 from ringlight.data.signal_augment import SignalAugmenter
 from ringlight.training.build import augmentation_of, augmenter_of, prepare_head
 from ringlight.training.drawing import sampler_of
+from ringlight.training.feeding import num_batches
 from ringlight.training.phase_config import phase_config, section_of
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def phase_plan(plan: Plan, name: PhaseName) -> Plan:
     steps = section_of(config, name).steps
     if steps is None:
         return made
-    batches = -(-len(sampler_of(config, plan.part("train"), made.augmenter)) // int(config.data.batch_size))
-    per_epoch = -(-batches // config.training.accumulate_steps)
+    views = config.supcon.num_views if name == "supcon" else 1
+    keys = len(sampler_of(config, plan.part("train"), made.augmenter)) * views
+    per_epoch = -(-num_batches(keys, int(config.data.batch_size) * views) // config.training.accumulate_steps)
     return replace(made, config=config.replacing({"training.num_epochs": -(-steps // per_epoch)}))
 
 

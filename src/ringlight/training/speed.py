@@ -12,10 +12,12 @@ import itertools
 import logging
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import nn
 
+from ringlight.config.schema import TrainingConfig
 from ringlight.runtime import LOGGER, DeviceChoice, choose_precision
 from ringlight.training.compiling import compile_in_place
 from ringlight.training.speed_trials import TIMED_STEPS, Bench, Trial, lay_out
@@ -45,6 +47,12 @@ class SpeedChoice:
     gain: float
     trials: tuple[Trial, ...]
     note: str
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> Self:
+        """Return what a configuration says, where nothing is timed any more."""
+        layout = "contiguous" if training.memory_format == "auto" else training.memory_format
+        return cls(training.precision, layout, training.compile is True, 1.0, (), "")
 
 
 def choose_speed(

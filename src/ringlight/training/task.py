@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from ringlight.errors import TrainingError
 from ringlight.evaluation.custom_metrics import Metric, measured
 from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.optim import Schedule
@@ -26,19 +25,10 @@ from ringlight.training.chunks import (
 )
 from ringlight.training.device_input import DeviceInput
 from ringlight.training.mixing import Mixer
-from ringlight.training.objectives import Objective, Plain
+from ringlight.training.objectives import Objective, Plain, Progressive
 from ringlight.training.sharpness import Sharpness, back_on_failure
+from ringlight.training.step_faults import batch_not_divisible, lone_record_told, loss_not_finite
 from ringlight.types import Batch, Prediction, Task
-
-
-@runtime_checkable
-class Progressive(Protocol):
-    """A loss that changes in the course of a run (LDAM's deferred re-weighting)."""
-
-    def set_progress(self, epoch: int, num_epochs: int) -> None:
-        """Take note of how far the run is."""
-        ...
-
 
 LOSS_CHECK_EVERY = 50
 """Steps between two looks at the loss: each look waits for the device."""
@@ -173,7 +163,7 @@ class ClassificationTask(LightningModule):
         """Compute the batch's loss, unless it is known not to fit in memory, and return what stands in for it.
 
         Raises:
-            TrainingError: the loss is NaN or infinite.
+            TrainingError: the loss is NaN or infinite, or batch normalisation met a batch of one record.
         """
         batch = self._mixed(batch, batch_idx)
         self._batch, self._loss, self._step = batch, None, batch_idx
@@ -220,9 +210,11 @@ class ClassificationTask(LightningModule):
         return {**batch, "input": mixed.inputs, "target": mixed.targets}
 
     def _loss_of(self, images: Tensor, targets: Tensor) -> Tensor:
-        if self._mix_weight is not None:
-            return self.objective.mixed(self.module, self.criterion, images, targets, self._mix_weight)
-        return self.objective.loss(self.module, self.criterion, images, targets)
+        size = len(images) if self._batch is None else len(self._batch["input"])
+        with lone_record_told(size, where=self._where):
+            if self._mix_weight is not None:
+                return self.objective.mixed(self.module, self.criterion, images, targets, self._mix_weight)
+            return self.objective.loss(self.module, self.criterion, images, targets)
 
     def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
         """Add the step's gradient to the parameters; when memory runs out, again in chunks, until they fit.
@@ -230,7 +222,8 @@ class ClassificationTask(LightningModule):
         `loss` is the 1 of :meth:`training_step`, scaled.
 
         Raises:
-            TrainingError: one image alone does not fit, or the loss is NaN or infinite.
+            TrainingError: one image alone does not fit, or is too few for batch normalisation; or the loss is NaN or
+                infinite.
         """
         sharpness, batch, done = self.sharpness, self._batch, list[Tensor]()
         scale = loss.detach() if sharpness is None else loss.detach() * sharpness.factor
@@ -281,16 +274,16 @@ class ClassificationTask(LightningModule):
         return loss
 
     @property
+    def _where(self) -> str:
+        return f"training, epoch {self.current_epoch}, step {self._step}"
+
+    @property
     def _reduction(self) -> str:
         return str(getattr(self.criterion, "reduction", "mean"))
 
     def _lower(self, reason: str) -> None:
         if not self.objective.divisible:
-            raise TrainingError(
-                "memory for a whole batch, whose records are compared with each other", got=reason,
-                where=f"training, epoch {self.current_epoch}, step {self._step}",
-                fix="lower data.batch_size or supcon.num_views, or make data.image_size smaller",
-            )  # fmt: skip
+            raise batch_not_divisible(reason, where=self._where)
         if self._batch is not None:
             self._memory.lower(len(self._batch["input"]), epoch=self.current_epoch, step=self._step, reason=reason)
 
@@ -304,12 +297,7 @@ class ClassificationTask(LightningModule):
             self._refuse_loss(float(loss))
 
     def _refuse_loss(self, value: float) -> None:
-        raise TrainingError(
-            "a finite loss",
-            got=str(value),
-            where=f"epoch {self.current_epoch}",
-            fix="lower optimizer.lr, set training.gradient_clip_norm=1.0, or use training.precision=32",
-        )
+        raise loss_not_finite(value, epoch=self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores of the last pass."""

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ringlight.errors import TrainingError
-from ringlight.optim import build_optimizer, build_schedule
+from ringlight.optim import SAM, build_optimizer, build_schedule
 from ringlight.runtime import quiet_libraries
 from ringlight.training.checkpoints import WholeCheckpointIO
 from ringlight.training.chunks import SetAsideGradients, StepDowns, backward_in_chunks, forward_in_chunks
+from ringlight.training.sharpness import Sharpness
 from ringlight.training.task import ClassificationTask
 
 BATCH = 8
@@ -90,14 +91,17 @@ def task_of(
     )
 
 
-def train(task: ClassificationTask, num_epochs: int = 2, resume: Path | None = None, **settings: Any) -> Trainer:
+def train(
+    task: ClassificationTask, num_epochs: int = 2, resume: Path | None = None, num_records: int = 20, **settings: Any
+) -> Trainer:
     with quiet_libraries():
         trainer = Trainer(
             accelerator="cpu", devices=1, max_epochs=num_epochs, logger=False, enable_progress_bar=False,
             enable_model_summary=False, num_sanity_val_steps=0, enable_checkpointing=False,
             plugins=[WholeCheckpointIO()], **settings,
         )  # fmt: skip
-        trainer.fit(task, DataLoader(rows(), batch_size=BATCH), DataLoader(rows(), batch_size=BATCH), ckpt_path=resume)
+        loaders = [DataLoader(rows(count), batch_size=BATCH) for count in (num_records, 20)]
+        trainer.fit(task, *loaders, ckpt_path=resume)
     return trainer
 
 
@@ -282,3 +286,29 @@ def test_a_loss_that_changes_in_the_run_is_told_at_the_start_of_every_epoch(
 
     train(task_of(Small(), Deferred()), num_epochs=3)
     assert Deferred.told == [(0, 3), (1, 3), (2, 3)]
+
+
+ONE = r"^training, epoch 0, step 0: expected two records or more in a batch for batch normalisation, got "
+
+
+class Normalised(Small):
+    """Batch normalisation, which cannot learn from one record."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        super().__init__(limit)
+        self.first = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("sharpness", [None, Sharpness(SAM(rho=0.05))], ids=["plain", "climbing"])
+def test_a_batch_of_one_record_is_told_in_a_line_where_it_is_normalised(sharpness: Sharpness | None) -> None:
+    """It ended in torch's own ValueError, with a traceback through Lightning."""
+    task = task_of(Normalised())
+    task.sharpness = sharpness
+    with pytest.raises(TrainingError, match=ONE + r"one; set data\.batch_size=2 or more, or choose another"):
+        train(task, num_records=1)
+
+
+def test_a_batch_divided_down_to_single_records_is_told_as_such() -> None:
+    task = task_of(Normalised(limit=1))
+    with pytest.raises(TrainingError, match=ONE + r"one at a time of 8, for want of memory; make data\.image_size"):
+        train(task)

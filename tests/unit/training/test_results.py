@@ -17,7 +17,15 @@ from ringlight.runtime import environment
 from ringlight.training.judge import verdict_of
 from ringlight.training.leakage import LeakProbe
 from ringlight.training.plan import Plan
-from ringlight.training.results import RESULTS_VERSION, data_card, hyper_parameters, model_card, results, split_card
+from ringlight.training.results import (
+    RESULTS_VERSION,
+    data_card,
+    hyper_parameters,
+    kept_row,
+    model_card,
+    results,
+    split_card,
+)
 from ringlight.training.rules import fix_rules
 from ringlight.types import History, Prediction
 
@@ -130,3 +138,20 @@ def test_hyper_parameters_are_flat_and_hold_what_the_user_set(plan_of: Callable[
 def random_state() -> Any:
     with torch.random.fork_rng():
         yield
+
+
+def test_of_a_run_in_phases_the_best_epoch_is_one_of_the_last_phase(plan_of: Callable[..., Plan]) -> None:
+    """A warm start's neighbours may have voted better than the student scores; the student is judged."""
+    scores = [(0, 0.9), (0, 0.95), (1, 0.5), (1, 0.7), (1, 0.6)]
+    history = History(
+        [{"epoch": at, "phase": phase, "val/macro_f1": value} for at, (phase, value) in enumerate(scores)]
+    )
+    config = plan_of().config
+    best = kept_row(history, config, "macro_f1")
+    assert best is not None
+    assert best["epoch"] == 3
+    last = kept_row(history, config.replacing({"training.restore": "last"}), "macro_f1")
+    assert last is not None
+    assert last["epoch"] == 4
+    assert kept_row(history, config, None) is None
+    assert kept_row(History([]), config, "macro_f1") is None
