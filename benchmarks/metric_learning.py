@@ -12,7 +12,7 @@ Printed are accuracy and macro-F1 with their 95 % intervals, recall@1 and mAP@R 
 faster the student scores a picture than its teacher. Then open set: each run holds one class out of training; energy
 and the distance to class means tell it from the known ones (AUROC). Usage:
 
-    python benchmarks/metric_learning.py [--seeds 0 1 2] [--per-class 40] [--quick] [--only phases|open_set]
+    python benchmarks/metric_learning.py [--seeds 0 1 2] [--per-class 24] [--quick] [--only phases|open_set]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 import ringlight as rl
 from _data import real_data
 
-TEST = 100
+TEST = 60
 """Test images of a class."""
 HELD_OUT = ("crazing", "scratches")
 """Classes that the open-set study holds out, in turn."""
@@ -141,7 +141,7 @@ def open_set(images: Path, seed: int, per_class: int, scale: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--per-class", type=int, default=40)
+    parser.add_argument("--per-class", type=int, default=24)
 
     parser.add_argument("--quick", action="store_true", help="a tenth of the epochs: shows that it works")
     parser.add_argument("--only", choices=("phases", "open_set"))
