@@ -63,7 +63,7 @@ def _inputs(name: str, batch: int = 2, in_chans: int = 3, odd: bool = True) -> t
 
 
 def _is_an_entry(kind: type[nn.Module]) -> bool:
-    """Whether a configuration could name it: no wrapper of a caller's estimator, and no head that stands on features."""
+    """Whether a configuration could name it: no wrapper of a caller's estimator, and no head on features."""
     parameters = inspect.signature(kind).parameters
     return "num_classes" in parameters and not {"estimator", "num_features"} & set(parameters)
 
