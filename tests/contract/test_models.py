@@ -63,9 +63,9 @@ def _inputs(name: str, batch: int = 2, in_chans: int = 3, odd: bool = True) -> t
 
 
 def _is_an_entry(kind: type[nn.Module]) -> bool:
-    """Whether a configuration could name it; what wraps an estimator that a caller brings cannot be named in one."""
+    """Whether a configuration could name it: no wrapper of a caller's estimator, and no head on features."""
     parameters = inspect.signature(kind).parameters
-    return "num_classes" in parameters and "estimator" not in parameters
+    return "num_classes" in parameters and not {"estimator", "num_features"} & set(parameters)
 
 
 def test_nothing_public_is_missing_from_the_catalogue():

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 
 import ringlight.data
 from ringlight.data.sampling import SAMPLERS, ClassSampler, EpochSampler
+from ringlight.data.sampling_views import ViewsSampler
 
 SINGLE = np.repeat([0, 1, 3], [30, 9, 4])  # nobody carries class 2
 SEVERAL = np.array([[1, 0, 0]] * 20 + [[1, 1, 0]] * 6 + [[0, 0, 1]] * 4 + [[0, 0, 0]] * 13, np.uint8)
@@ -146,5 +147,5 @@ def test_nothing_public_is_missing_from_the_catalogue(name, task):
                 for key, value in vars(module).items()
                 if inspect.isclass(value) and issubclass(value, EpochSampler) and not key.startswith("_")
             }
-    assert found - {EpochSampler, ClassSampler} == set(SAMPLERS.parts.values())
+    assert found - {EpochSampler, ClassSampler, ViewsSampler} == set(SAMPLERS.parts.values())
     assert SAMPLERS.parts[name] in found
