@@ -212,3 +212,30 @@ def test_the_phases_stand_in_the_report_and_in_the_configuration(three: Run) -> 
     assert parameters["supcon.num_views"] == 2
     card = json.loads((three.folder / "phases" / "margin" / "phase.json").read_text(encoding="utf-8"))
     assert card["num_epochs"] == 2
+
+
+@pytest.mark.slow
+def test_three_phases_learn_real_steel_surfaces(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """NEU at 96 px with ten training pictures a class and the small hybrid: far above the one in six of chance."""
+    images = real_data("neu-det") / "images"
+    for name in sorted({path.name.rpartition("_")[0] for path in images.glob("*.jpg")}):
+        files = sorted(images.glob(f"{name}_*.jpg"))
+        for part, some in (("train", files[:10]), ("val", files[10:14]), ("test", files[14:29])):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for path in some:
+                (tmp_path / "data" / part / name / path.name).symlink_to(path)
+    run = runs.train(
+        "metric_learning",
+        [f"data.root={tmp_path / 'data'}", "split=predefined", "split.groups=none", "split.leak_probe=false",
+         "data.image_size=96", "data.batch_size=12", "model.pretrained=false", "evaluation.num_resamples=200",
+         "training.restore=last", "supcon.num_epochs=8", "margin.num_epochs=8", "distill.num_epochs=2"],
+        workspace=tmp_path / "ws",
+    )  # fmt: skip
+    warm, fine, _ = run.results["phases"]
+    assert warm["best"]["val/knn_accuracy"] > 0.35
+    assert fine["best"]["val/accuracy"] > 0.35
+    teacher = runs.load_model(run.folder / "phases" / "margin")
+    pictures = sorted((tmp_path / "data" / "test").rglob("*.jpg"))
+    labels = teacher.predict(pictures).labels
+    right = [label == [path.parent.name] for label, path in zip(labels, pictures, strict=True)]
+    assert np.mean(right) > 0.35
