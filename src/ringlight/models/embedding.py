@@ -71,6 +71,10 @@ class EmbeddingModel(nn.Module):
         embedding_bd: Tensor = self.trunk(inputs)
         return embedding_bd
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the trunk, in place: every way into the model leads through it, not every one through `forward`."""
+        self.trunk.compile(*args, **kwargs)
+
     def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Return logits (B, K).
 

@@ -21,6 +21,7 @@ from ringlight.models.embedding import (
 )
 from ringlight.models.margins import MARGINS, ArcFace
 from ringlight.optim import parameter_groups
+from ringlight.training.compiling import uncompile
 
 SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
 CONVNEXT = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
@@ -37,6 +38,24 @@ def of_windows() -> tuple[nn.Module, Tensor]:
         "cnn1d", num_classes=3, in_chans=2, length=64, drop_rate=0.0, task="multiclass", seed=0, params={}
     ).module
     return module, torch.randn(2, 2, 64)
+
+
+def test_whatever_way_leads_into_a_compiled_model_leads_through_compiled_code() -> None:
+    """A student and a contrastive validation do not call `forward`: the trunk is what is compiled."""
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        compiled.append(len(graph.graph.nodes))
+        return graph.forward
+
+    student, inputs = Student(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), nn.Linear(2, 3), None), torch.ones(2, 4)
+    student.compile(backend=backend, dynamic=False)
+    student.score_and_embed(inputs)
+    assert len(compiled) == 1
+    student(inputs)
+    assert len(compiled) == 1, "one trunk for all"
+    uncompile(student)
+    assert student.trunk._compiled_call_impl is None
 
 
 @pytest.mark.parametrize(

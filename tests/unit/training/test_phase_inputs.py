@@ -71,6 +71,19 @@ def test_the_backbone_is_the_other_runs_and_the_last_layer_stays(plan: Plan, oth
     )
 
 
+def test_a_backbone_is_loaded_into_a_model_with_adapters(plan_of: PlanOf, other: Path) -> None:
+    """Adapters give the weights beside them other names, and come back afterwards."""
+    adapted = plan_of("model.lora={rank: 2}")
+    start_backbone(adapted, adapted.module, other, "margin.start_from")
+    theirs = read_bundle(other)[1].state_dict()
+    assert adapted.module.state_dict().keys() == theirs.keys()
+    assert all(
+        torch.equal(tensor, theirs[name])
+        for name, tensor in adapted.module.state_dict().items()
+        if not name.startswith("fc.")
+    )
+
+
 def test_what_another_run_was_trained_on_is_known_by_its_split(plan: Plan, other: Path) -> None:
     write_split(plan.split, plan.dataset, other / "split.csv")
     note = start_backbone(plan, plan.module, other, "margin.start_from")
@@ -191,7 +204,7 @@ def files(other: Path, tmp_path: Path) -> tuple[dict[str, torch.Tensor], Path, P
 
 def test_two_files_are_a_teacher(plan: Plan, other: Path, files: Any) -> None:
     _, backbone, head = files
-    lesson, note = teacher_of_files(plan, plan.module, backbone, head)
+    lesson, note = teacher_of_files(plan, plan.module, plan.spec, backbone, head)
     inputs = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(lesson.ask(inputs)[0], read_bundle(other)[1](inputs))
@@ -207,7 +220,7 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
     def with_backbone(tensors: dict[str, torch.Tensor]) -> str:
         torch.save(tensors, tmp_path / "other.pth")
         module = build_model("resnet10t", num_classes=3, pretrained=False).module
-        return told(lambda: teacher_of_files(plan, module, tmp_path / "other.pth", head), ModelError)
+        return told(lambda: teacher_of_files(plan, module, plan.spec, tmp_path / "other.pth", head), ModelError)
 
     where, fix = f"{tmp_path / 'other.pth'}: expected", "; set the section model as it was when they were trained"
     name = next(iter(trunk))
@@ -219,11 +232,11 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
     assert shapes.startswith(f"{where} tensors that fit the backbone, got size mismatch for {name}: copying a param")
 
     (tmp_path / "torn.safetensors").write_bytes(backbone.read_bytes()[:100])
-    torn = told(lambda: teacher_of_files(plan, plan.module, tmp_path / "torn.safetensors", head), ModelError)
+    torn = told(lambda: teacher_of_files(plan, plan.module, plan.spec, tmp_path / "torn.safetensors", head), ModelError)
     assert torn.startswith(f"{tmp_path / 'torn.safetensors'}: expected a file of named tensors, got ")
 
     torch.save({"weight": torch.zeros(4, 512), "bias": torch.zeros(4)}, tmp_path / "four.pth")
-    four = told(lambda: teacher_of_files(plan, plan.module, backbone, tmp_path / "four.pth"), ModelError)
+    four = told(lambda: teacher_of_files(plan, plan.module, plan.spec, backbone, tmp_path / "four.pth"), ModelError)
     assert four == (
         f"distill.teacher_head_path: {tmp_path / 'four.pth'}: expected a classifier with {{'weight': (3, 512), 'bias': "
         "(3,)}, got {'weight': (4, 512), 'bias': (4,)}; save the classifier of a teacher of these 3 classes"
@@ -233,7 +246,7 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
 def test_the_files_of_a_teacher_may_hold_its_classifier_too(plan: Plan, files: Any, tmp_path: Path) -> None:
     state, _, head = files
     torch.save({"state_dict": state}, tmp_path / "whole.pth")
-    lesson, _ = teacher_of_files(plan, plan.module, tmp_path / "whole.pth", head)
+    lesson, _ = teacher_of_files(plan, plan.module, plan.spec, tmp_path / "whole.pth", head)
     inputs = torch.randn(2, 3, 32, 32)
     _, embedding = lesson.ask(inputs)
     whole = build_model("resnet10t", num_classes=3, pretrained=False).module
