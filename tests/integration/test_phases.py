@@ -13,11 +13,13 @@ import pytest
 import torch
 
 import ringlight as rl
-from ringlight.errors import InterruptedRunError, Problems, RunError
+from ringlight.errors import ConfigError, InterruptedRunError, Problems, RunError
 from ringlight.inference.bundle import read_bundle
 from ringlight.services import runs
 from ringlight.services.runs import Run
-from ringlight.training import phases
+from ringlight.services.tune import tune
+from ringlight.training import phases, tune_objective
+from ringlight.training.learners import learner_of
 from ringlight.training.phase_inputs import lesson_of
 from ringlight.training.phase_plan import student_plan
 
@@ -152,6 +154,29 @@ def test_each_phase_trains_adapters_of_its_own_and_a_teacher_is_asked_in_its_own
     assert not torch.equal(warm[name], fine[name]), "the second phase's adapters have moved it"
     assert torch.equal(warm["layer1.0.conv1.weight"], fine["layer1.0.conv1.weight"]), "and nothing beside them"
     assert asked == [((0.485, 0.456, 0.406), (0.5, 0.5, 0.5))]
+
+
+def test_a_study_trains_the_phases_of_every_fold(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds that shared a folder would take the phases of the first for their own, trained on what judges them."""
+    folders: list[Path] = []
+
+    def heard(plan: Any, folder: Path, on_epoch: Any) -> Any:
+        folders.append(folder)
+        return learner_of(plan, folder, on_epoch)
+
+    monkeypatch.setattr(tune_objective, "learner_of", heard)
+    asked = [
+        f"data.root={parts}", *SMALL, "phases=[margin]", "margin.num_epochs=1", "evaluation.embedding=false",
+        "tune.space={optimizer.lr:[0.001]}", "tune.method=grid",
+    ]  # fmt: skip
+    found = tune(
+        "metric_learning", [*asked, "tune.objective=crossval", "cv.n_splits=2"], workspace=tmp_path
+    )  # fmt: skip
+    assert found.study["states"]["complete"] == 1
+    assert len({folder.parent for folder in folders}) == len(folders) == 2
+    assert not list(found.folder.rglob("phase.json")), "removed with the checkpoints"
+    with pytest.raises(ConfigError, match=r"tune.pruner: expected none for a run in phases, .* got median; set"):
+        tune("metric_learning", [*asked, "tune.pruner=median"], workspace=tmp_path / "other")
 
 
 def test_two_files_make_a_teacher(three: Run, parts: Path, tmp_path: Path) -> None:

@@ -137,14 +137,16 @@ class _Affine:
 
 
 def _renormalised(given: Spec, wanted: Spec, device: torch.device) -> _Affine | nn.Identity:
-    """Return what turns (x - mean) / std of one model's input into that of another's."""
-    if not isinstance(given, InputSpec) or not isinstance(wanted, InputSpec):
+    """Return what turns (x - mean) / std of one model's input into that of another's.
+
+    Of windows that are normalised by channel, too: another run has measured other means. The other ways have none.
+    """
+    by_channel = isinstance(given, InputSpec) or given.normalize == "channel"
+    if not by_channel or (given.mean, given.std) == (wanted.mean, wanted.std):
         return nn.Identity()
-    if (given.mean, given.std) == (wanted.mean, wanted.std):
-        return nn.Identity()
+    shape = (1, -1, 1, 1) if isinstance(given, InputSpec) else (1, -1, 1)
     mean, std, mean_to, std_to = (
-        torch.tensor(values, device=device).view(1, -1, 1, 1)
-        for values in (given.mean, given.std, wanted.mean, wanted.std)
+        torch.tensor(values, device=device).view(shape) for values in (given.mean, given.std, wanted.mean, wanted.std)
     )
     return _Affine(std / std_to, (mean - mean_to) / std_to)
 

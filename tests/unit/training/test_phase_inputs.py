@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ringlight.data.split import write_split
+from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, ModelError, RinglightError, RunError
 from ringlight.inference.bundle import read_bundle
-from ringlight.models import build_model
+from ringlight.models import build_model, build_sequence_model
 from ringlight.models.embedding import take_apart
 from ringlight.training.learner import DeepLearner
 from ringlight.training.phase_inputs import lesson_of, start_backbone, teacher_of_bundle, teacher_of_files
@@ -147,6 +148,22 @@ def test_a_teacher_of_another_normalisation_is_asked_in_its_own(plan: Plan) -> N
     torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
     wrong, _ = lesson_of_again(module, plan).ask(normalised(plan.spec))
     assert not torch.allclose(wrong, alone, atol=1e-3), "without it the answers would differ"
+
+
+@pytest.mark.parametrize("normalize", ["channel", "window"])
+def test_a_teacher_of_windows_is_asked_in_the_means_that_its_own_run_has_measured(plan: Plan, normalize: Any) -> None:
+    here, there = (
+        WindowSpec(("p", "q"), 64, normalize=normalize, mean=mean, std=std)
+        for mean, std in (((1.0, 0.0), (2.0, 1.0)), ((0.0, 5.0), (1.0, 4.0)))
+    )
+    module = build_sequence_model(
+        "cnn1d", num_classes=3, in_chans=2, length=64, drop_rate=0.0, task="multiclass", seed=0, params={}
+    ).module.eval()
+    windows = torch.randn(2, 64, 2).numpy() * 3
+    with torch.no_grad():
+        alone = module(there.apply(windows))
+    logits, _ = lesson_of(module, there, replace(plan, spec=here)).ask(here.apply(windows))
+    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
 
 
 def lesson_of_again(trunk: nn.Module, plan: Plan) -> Any:
