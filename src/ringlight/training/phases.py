@@ -109,7 +109,8 @@ class PhasesLearner(DeepLearner):
         start = plan.config.supcon.start_from if name == "supcon" else plan.config.margin.start_from
         if start is not None:
             self.notes.append(start_backbone(plan, before.module, start, f"{name}.start_from"))
-        before.module.train()
+        # On the CPU, where the model of a phase that was finished earlier is read: new layers are drawn there.
+        before.module.cpu().train()
         if not has_lora(before.module):  # a phase before, or whose weights it starts from, has merged them
             put_adapters(plan.config, before.module)
         kind = SupConLearner if name == "supcon" else MarginLearner

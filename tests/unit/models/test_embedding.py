@@ -15,10 +15,10 @@ from ringlight.models.embedding import (
     EmbeddingModel,
     Projection,
     Student,
-    embedding_size,
     put_together,
     take_apart,
 )
+from ringlight.models.heads import num_features_of
 from ringlight.models.margins import MARGINS, ArcFace
 from ringlight.optim import parameter_groups
 from ringlight.training.compiling import uncompile
@@ -72,7 +72,7 @@ def test_apart_and_together_is_the_model_itself_to_the_last_bit(make: Callable[[
     torch.manual_seed(0)
     whole, inputs = make()
     whole.eval()
-    names, size = list(whole.state_dict()), embedding_size(whole)
+    names, size = list(whole.state_dict()), num_features_of(whole)
     with torch.no_grad():
         before = whole(inputs)
         trunk, layer = take_apart(whole)
