@@ -95,6 +95,15 @@ def test_what_another_run_was_trained_on_is_known_by_its_split(plan: Plan, other
     assert line.startswith("margin.start_from: expected records of the test part that no earlier run was trained or")
 
 
+def test_a_backbone_that_has_seen_the_strangers_is_refused(plan: Plan, other: Path) -> None:
+    """A class that is held out here but was learned there would look like one that is told apart by itself."""
+    write_split(plan.split, plan.dataset, other / "split.csv")
+    open_set = replace(plan, unknown=plan.part("train").take([0]))
+    line = told(lambda: start_backbone(open_set, open_set.module, other, "margin.start_from"), RunError)
+    assert "expected records of the class that is held out that no earlier run was trained or tuned on, got" in line
+    assert line.endswith("train all with the same split.held_out_class")
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
