@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import pytest
 import torch
 
 import ringlight as rl
-from ringlight.errors import InterruptedRunError, Problems, RunError
+from ringlight.errors import ConfigError, InterruptedRunError, Problems, RunError
 from ringlight.inference.bundle import read_bundle
 from ringlight.services import runs
 from ringlight.services.runs import Run
+from ringlight.services.tune import tune
+from ringlight.training import phases, tune_objective
+from ringlight.training.learners import learner_of
+from ringlight.training.phase_inputs import lesson_of
+from ringlight.training.phase_plan import student_plan
 
 SMALL = (
     "data.image_size=32", "data.batch_size=8", "model=resnet10t", "model.pretrained=false", "optimizer.lr=0.002",
@@ -105,7 +111,7 @@ def test_a_run_stopped_in_any_phase_ends_with_the_same_bits(three: Run, parts: P
 
 
 def test_a_phase_starts_alone_from_what_another_run_left(three: Run, parts: Path, tmp_path: Path) -> None:
-    """The margin phase, begun from the saved warm start, is the margin phase of the whole run to the last bit."""
+    """The margin phase, begun from the saved warm start of a run on the same split."""
     alone = train(
         parts, tmp_path, "phases=[margin]", f"margin.start_from={three.folder / 'phases' / 'supcon'}",
         f"split.file={three.folder / 'split.csv'}",
@@ -120,6 +126,57 @@ def test_a_finished_run_teaches_another(three: Run, parts: Path, tmp_path: Path)
         f"split.file={three.folder / 'split.csv'}",
     )  # fmt: skip
     assert any("distill.teacher" in note for note in taught.results["notes"])
+
+
+def test_each_phase_trains_adapters_of_its_own_and_a_teacher_is_asked_in_its_own_numbers(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the adapters of one phase froze is free for those of the next; the student normalises pictures otherwise."""
+    asked: list[tuple[Any, Any]] = []
+
+    def heard(module: Any, spec: Any, plan: Any) -> Any:
+        asked.append((spec.mean, plan.spec.mean))
+        return lesson_of(module, spec, plan)
+
+    def other_numbers(plan: Any) -> Any:
+        made = student_plan(plan)
+        return replace(made, spec=replace(made.spec, mean=(0.5, 0.5, 0.5)))  # type: ignore[type-var]
+
+    monkeypatch.setattr(phases, "lesson_of", heard)
+    monkeypatch.setattr(phases, "student_plan", other_numbers)
+    run = train(
+        parts, tmp_path, "model.lora={rank: 2}", "supcon.num_epochs=1", "margin.num_epochs=1", "distill.num_epochs=1",
+        "evaluation.embedding=false",
+    )  # fmt: skip
+    warm, fine = (state_of(run.folder / "phases" / name) for name in ("supcon", "margin"))
+    name = "layer2.0.downsample.1.weight"
+    assert warm.keys() - fine.keys() == {"fc.features", "fc.votes", "fc.bias"}
+    assert not torch.equal(warm[name], fine[name]), "the second phase's adapters have moved it"
+    assert torch.equal(warm["layer1.0.conv1.weight"], fine["layer1.0.conv1.weight"]), "and nothing beside them"
+    assert asked == [((0.485, 0.456, 0.406), (0.5, 0.5, 0.5))]
+
+
+def test_a_study_trains_the_phases_of_every_fold(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds that shared a folder would take the phases of the first for their own, trained on what judges them."""
+    folders: list[Path] = []
+
+    def heard(plan: Any, folder: Path, on_epoch: Any) -> Any:
+        folders.append(folder)
+        return learner_of(plan, folder, on_epoch)
+
+    monkeypatch.setattr(tune_objective, "learner_of", heard)
+    asked = [
+        f"data.root={parts}", *SMALL, "phases=[margin]", "margin.num_epochs=1", "evaluation.embedding=false",
+        "tune.space={optimizer.lr:[0.001]}", "tune.method=grid",
+    ]  # fmt: skip
+    found = tune(
+        "metric_learning", [*asked, "tune.objective=crossval", "cv.n_splits=2"], workspace=tmp_path
+    )  # fmt: skip
+    assert found.study["states"]["complete"] == 1
+    assert len({folder.parent for folder in folders}) == len(folders) == 2
+    assert not list(found.folder.rglob("phase.json")), "removed with the checkpoints"
+    with pytest.raises(ConfigError, match=r"tune.pruner: expected none for a run in phases, .* got median; set"):
+        tune("metric_learning", [*asked, "tune.pruner=median"], workspace=tmp_path / "other")
 
 
 def test_two_files_make_a_teacher(three: Run, parts: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from ringlight.errors import ModelError
-from ringlight.models.heads import classifier_of, install_head, num_features_of
+from ringlight.models.heads import classifier_of, install_head
 
 
 def take_apart(module: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -70,6 +70,10 @@ class EmbeddingModel(nn.Module):
         """Return the embedding (B, D)."""
         embedding_bd: Tensor = self.trunk(inputs)
         return embedding_bd
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the trunk, in place: every way into the model leads through it, not every one through `forward`."""
+        self.trunk.compile(*args, **kwargs)
 
     def forward(self, inputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Return logits (B, K).
@@ -137,15 +141,6 @@ class Student(EmbeddingModel):
         """Return logits (B, K) and the embedding (B, D)."""
         embedding_bd = self.embed(inputs)
         return self.head(embedding_bd), embedding_bd
-
-
-def embedding_size(module: nn.Module) -> int:
-    """Return D, the length of what reaches the model's last layer.
-
-    Raises:
-        ModelError: the model does not end in one linear layer or head.
-    """
-    return num_features_of(module)
 
 
 def _undecayed(module: nn.Module) -> set[str]:

@@ -26,7 +26,7 @@ class Hybrid(nn.Module):
     `first` and `second` are timm names; each map is normalised and projected to `embed_dim` channels, the second is
     resampled to the grid of the first, `fusion` makes one of both (`concat`, `gated`, `cross_attention` with
     `fusion_heads` heads), `pooling` (`avg`, `gem`) a vector, and a linear layer the embedding (B, embed_dim) that
-    reaches the classifier, with `drop_rate` dropout between them. By default about 58 million parameters.
+    reaches the classifier, with `drop_rate` dropout between them. By default about 57 million parameters.
 
     `first_options` and `second_options` are arguments of the timm constructors, as `{depths: [1, 1, 1, 1]}`;
     `drop_path_rate` is the share of residual branches dropped in training. `frozen_branches` are not trained and keep

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
@@ -41,11 +41,15 @@ POSITIONS = ("cpb", "pos", "rel_")
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What was put onto a model: the names of the layers, and how many of its numbers are trained now."""
+    """What was put onto a model: the names of the layers, and how many of its numbers are trained now.
+
+    `frozen` are the parameters that are not trained for the adapters' sake, by the names they have without them.
+    """
 
     layers: tuple[str, ...]
     num_trained: int
     num_parameters: int
+    frozen: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def sentence(self) -> str:
@@ -117,14 +121,16 @@ def add_lora(
         LowRank(cast("Tensor", layer.weight), rank=rank, alpha=alpha, dropout=dropout, where=name)
         for name, layer in layers
     ]
-    for name, parameter in module.named_parameters():
-        if not name.startswith(head):
-            parameter.requires_grad_(False)
+    frozen = [
+        name for name, one in module.named_parameters() if one.requires_grad and not name.startswith(head)
+    ]  # fmt: skip
+    for name in frozen:
+        module.get_parameter(name).requires_grad_(False)
     for (_, layer), low_rank in zip(layers, made, strict=True):
         parametrize.register_parametrization(layer, "weight", low_rank.train(layer.training))
     trained = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in module.parameters())
-    adapters = Adapters(tuple(name for name, _ in layers), trained, total)
+    adapters = Adapters(tuple(name for name, _ in layers), trained, total, tuple(frozen))
     module.adapters = adapters  # type: ignore[assignment]  # it outlives the merging, for whoever tells of the run
     return adapters
 
@@ -132,7 +138,8 @@ def add_lora(
 def merge_lora(module: nn.Module) -> int:
     """Write every product into its weight, in place: an ordinary model with the same scores; return how many.
 
-    Names and shapes in its state dict are again those before :func:`add_lora`. A model without adapters stays as it is.
+    Names and shapes in its state dict are again those before :func:`add_lora`, and what was frozen for the adapters may
+    be trained again, so that further ones find the same layers. A model without adapters stays as it is.
     """
     merged = 0
     for layer in list(module.modules()):
@@ -140,6 +147,10 @@ def merge_lora(module: nn.Module) -> int:
             low_rank.eval()  # without dropout
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
             merged += 1
+    for part in module.modules() if merged else ():
+        adapters = part.__dict__.get("adapters")
+        for name in adapters.frozen if isinstance(adapters, Adapters) else ():
+            part.get_parameter(name).requires_grad_(True)
     return merged
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ringlight.config.load import to_yaml
 from ringlight.runtime import workspace_folder
 from ringlight.services.runs import configure, plan
+from ringlight.training.phase_plan import phase_plan
 from ringlight.training.plan import Plan
 from ringlight.training.results import data_card, model_card, split_card
 from ringlight.types import Split
@@ -93,6 +94,10 @@ def _work(made: Plan) -> str:
     if config.training.mode == "frozen":
         return f"fit the head {config.head.name} to frozen features of {len(made.split.train)} images"
     what = "images" if made.dataset.signals is None else "windows"
+    if config.phases.order:
+        each = ((name, phase_plan(made, name).config.training.num_epochs) for name in config.phases.order)
+        told = ", ".join(f"{name} up to {epochs} epochs" for name, epochs in each)
+        return f"train in phases on {len(made.split.train)} {what}: {told}"
     if hasattr(made.module, "fit_features"):
         return f"fit {config.model.name} to the features of {len(made.split.train)} {what}, without epochs"
     steps = -(-len(made.sampler) // int(config.data.batch_size))

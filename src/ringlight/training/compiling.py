@@ -49,13 +49,15 @@ def compile_in_place(module: nn.Module, images: Tensor, *, precision: str = "32"
 
 
 def uncompile(module: nn.Module) -> None:
-    """Let calls go to the plain module again.
+    """Let calls go to the plain module, and the plain parts of it, again.
 
     What was compiled is forgotten with it: PyTorch keeps eight variants of a function, and gives up beyond them.
     """
-    if module._compiled_call_impl is not None:
+    compiled = [part for part in module.modules() if part._compiled_call_impl is not None]
+    if compiled:
         torch.compiler.reset()
-    module._compiled_call_impl = None
+    for part in compiled:
+        part._compiled_call_impl = None
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def check_unseen(plan: Plan, run: Path, where: str, *, who: str) -> bool:
     """Refuse a run that was trained on records that validate or judge this plan, or tuned on those that judge it.
 
+    The strangers of `split.held_out_class` judge, too: what has seen them does not show what it does with strangers.
+
     Args:
         plan: this run's.
         run: folder of the other run, of its bundle, or of one of its phases.
@@ -41,6 +43,12 @@ def check_unseen(plan: Plan, run: Path, where: str, *, who: str) -> bool:
                     f"records of the {name} part that {who} was trained or tuned on", got=first_of(seen),
                     where=where, fix="train all on one split (split.file=RUN/split.csv)",
                 )  # fmt: skip
+        seen = [] if plan.unknown is None else overlap(plan.unknown, known)
+        if seen:
+            raise RunError(
+                f"records of the class that is held out that {who} was trained or tuned on", got=first_of(seen),
+                where=where, fix="train all with the same split.held_out_class",
+            )  # fmt: skip
     return True
 
 

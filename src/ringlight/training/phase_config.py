@@ -10,7 +10,7 @@ from ringlight.config.aliases import canonical
 from ringlight.config.load import vary
 from ringlight.config.phases import PHASES, PhaseName, PhaseSection
 from ringlight.config.schema import Config
-from ringlight.errors import Problems
+from ringlight.errors import ConfigError, Problems
 from ringlight.training.imbalance import METHODS
 from ringlight.types import Task
 
@@ -93,7 +93,7 @@ def phase_problems(config: Config, check_parts: CheckParts) -> list[str]:
                 f"{name}.lr: expected one learning rate, got {given.lr:g} and {name}.optimizer.lr="
                 f"{given.optimizer['lr']}; keep one of the two"
             )
-    return lines + _supcon_problems(config) + _input_problems(config)
+    return lines + _supcon_problems(config) + _value_problems(config) + _input_problems(config)
 
 
 def _epochs_problems(name: PhaseName, given: PhaseSection) -> list[str]:
@@ -136,6 +136,29 @@ def _supcon_problems(config: Config) -> list[str]:
             f"batch once, so that nothing is like it, got 1; set supcon.num_views=2, or sampler={PAIRING_SAMPLERS[0]}"
         ]
     return []
+
+
+def _value_problems(config: Config) -> list[str]:
+    """Tell of values that heads and losses refuse, which would be built when their phase begins, hours later."""
+    from ringlight.models.margins import MARGINS
+
+    order, lines = config.phases.order, []
+    if "margin" in order and not MARGINS.problems(config.margin.head, config.margin.params()):
+        try:
+            MARGINS.build(config.margin.head, in_features=2, out_features=2, **config.margin.params())
+        except ConfigError as error:
+            lines.append(str(error))
+    if "distill" not in order:
+        return lines
+    phase, reduction = config.distill, config.loss.params().get("reduction", "mean")
+    if not (phase.hard_weight or phase.soft_weight or phase.feature_weight):
+        lines.append("distill: expected a weight above 0, got none; set distill.hard_weight or distill.soft_weight")
+    if reduction != "mean":
+        lines.append(
+            f"loss.reduction: expected mean, since the phase distill weighs means against each other, got {reduction}; "
+            "set loss.reduction=mean"
+        )
+    return lines
 
 
 def _input_problems(config: Config) -> list[str]:

@@ -15,6 +15,7 @@ from ringlight.errors import ModelError, RunError
 from ringlight.inference.bundle import Bundle, find_bundle, read_bundle
 from ringlight.models.embedding import take_apart
 from ringlight.models.heads import classifier_of, num_features_of
+from ringlight.models.lora import merge_lora
 from ringlight.models.weights import read_state
 from ringlight.training.objectives import Teacher
 from ringlight.training.other_runs import check_unseen
@@ -34,6 +35,8 @@ class Lesson:
 
 def start_backbone(plan: Plan, whole: nn.Module, where: Path, key: str) -> str:
     """Load the backbone of another run's model into `whole`, whose last layer stays as it is; return what to note.
+
+    Adapters that `whole` has are merged: they stand beside weights that are replaced.
 
     Args:
         plan: this run's.
@@ -62,7 +65,7 @@ def start_backbone(plan: Plan, whole: nn.Module, where: Path, key: str) -> str:
 
 
 def teacher_of_bundle(plan: Plan, where: Path) -> tuple[Lesson, str]:
-    """Return a trained model as a teacher of this run's classes, and what to note.
+    """Return a trained model as a teacher of the student that `plan` is of, and what to note.
 
     Raises:
         BundleError: there is no model.
@@ -75,12 +78,13 @@ def teacher_of_bundle(plan: Plan, where: Path) -> tuple[Lesson, str]:
     return lesson_of(module, bundle.input_spec, plan), f"{key}: {where}{_known(plan, folder, key)}"
 
 
-def teacher_of_files(plan: Plan, whole: nn.Module, backbone: Path, head: Path) -> tuple[Lesson, str]:
+def teacher_of_files(plan: Plan, whole: nn.Module, spec: Spec, backbone: Path, head: Path) -> tuple[Lesson, str]:
     """Return a teacher from the files of its backbone and of its linear classifier, and what to note.
 
     Args:
-        plan: this run's.
+        plan: the student's.
         whole: a model of the run's architecture, whose weights are replaced.
+        spec: its input.
         backbone: tensors by the names they have in the model; those of a classifier among them are left out.
         head: `weight` (K, D) and `bias` (K,), under whatever names they stand.
 
@@ -101,11 +105,11 @@ def teacher_of_files(plan: Plan, whole: nn.Module, backbone: Path, head: Path) -
         )  # fmt: skip
     layer.load_state_dict(found)
     note = f"distill.teacher_backbone_path: what {backbone.name} was trained on is not known; scores may be too good"
-    return lesson_of(whole, plan.spec, plan), note
+    return lesson_of(whole, spec, plan), note
 
 
 def lesson_of(module: nn.Module, spec: Spec, plan: Plan) -> Lesson:
-    """Return a model as a teacher; input of this run's normalisation is turned into that of `spec`."""
+    """Return a model as a teacher; input of the student's normalisation (`plan`) is turned into that of `spec`."""
     width = num_features_of(module)
     trunk, head = take_apart(module)
     device = torch.device(plan.device.device)
@@ -133,14 +137,16 @@ class _Affine:
 
 
 def _renormalised(given: Spec, wanted: Spec, device: torch.device) -> _Affine | nn.Identity:
-    """Return what turns (x - mean) / std of one model's input into that of another's."""
-    if not isinstance(given, InputSpec) or not isinstance(wanted, InputSpec):
+    """Return what turns (x - mean) / std of one model's input into that of another's.
+
+    Of windows that are normalised by channel, too: another run has measured other means. The other ways have none.
+    """
+    by_channel = isinstance(given, InputSpec) or given.normalize == "channel"
+    if not by_channel or (given.mean, given.std) == (wanted.mean, wanted.std):
         return nn.Identity()
-    if (given.mean, given.std) == (wanted.mean, wanted.std):
-        return nn.Identity()
+    shape = (1, -1, 1, 1) if isinstance(given, InputSpec) else (1, -1, 1)
     mean, std, mean_to, std_to = (
-        torch.tensor(values, device=device).view(1, -1, 1, 1)
-        for values in (given.mean, given.std, wanted.mean, wanted.std)
+        torch.tensor(values, device=device).view(shape) for values in (given.mean, given.std, wanted.mean, wanted.std)
     )
     return _Affine(std / std_to, (mean - mean_to) / std_to)
 
@@ -176,6 +182,7 @@ def _last(module: nn.Module) -> set[str]:
 
 
 def _load(whole: nn.Module, state: Mapping[str, Tensor], spared: set[str], where: str) -> None:
+    merge_lora(whole)  # untrained adapters change nothing but the names of the weights
     try:
         result = whole.load_state_dict(dict(state), strict=False)
     except RuntimeError as error:  # tensors of other shapes

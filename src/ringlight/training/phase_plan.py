@@ -10,7 +10,7 @@ from ringlight.data.augment_batch import BatchAugmenter
 from ringlight.data.augment_config import has_augmentation
 from ringlight.data.preprocess import InputSpec
 from ringlight.data.signal_augment import SignalAugmenter
-from ringlight.training.build import augmentation_of, augmenter_of, prepare_head
+from ringlight.training.build import augmentation_of, augmenter_of, prepare_head, put_adapters
 from ringlight.training.drawing import sampler_of
 from ringlight.training.feeding import num_batches
 from ringlight.training.phase_config import phase_config, section_of
@@ -71,6 +71,7 @@ def student_plan(plan: Plan) -> Plan:
         pretrained=model.pretrained, weights_folder=config.weights.folder, image_size=plan.spec.size,
         params=model.params(),
     )  # fmt: skip
+    put_adapters(config, built.module)
     prepare_head(config, built.module)
     resolved = config.replacing({"model.pretrained": built.weights.source != "random"})
     spec = replace(plan.spec, mean=built.mean, std=built.std)

@@ -20,6 +20,7 @@ from ringlight.config.phases import PhaseName
 from ringlight.errors import RunError
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import read_bundle, write_bundle
+from ringlight.models.lora import has_lora
 from ringlight.runtime import LOGGER, seed_everything
 from ringlight.training.build import put_adapters
 from ringlight.training.learner import DeepLearner
@@ -37,6 +38,7 @@ from ringlight.training.results import kept_row
 from ringlight.types import Dataset, History, Prediction, RunControl, Tracker
 
 if TYPE_CHECKING:
+    from ringlight.data.specs import Spec
     from ringlight.training.plan import Plan
 
 FOLDER = "phases"
@@ -73,6 +75,8 @@ class PhasesLearner(DeepLearner):
         order = plan.config.phases.order
         plans = {name: phase_plan(plan, name) for name in order}
         epochs = [plans[name].config.training.num_epochs for name in order]
+        if "distill" in order[1:]:
+            student_plan(plans["distill"])  # one that cannot be built says so now, not after the phases before it
         rows: list[dict[str, float]] = []
         cards: list[dict[str, Any]] = []
         for place, name in enumerate(order):
@@ -105,17 +109,18 @@ class PhasesLearner(DeepLearner):
         start = plan.config.supcon.start_from if name == "supcon" else plan.config.margin.start_from
         if start is not None:
             self.notes.append(start_backbone(plan, before.module, start, f"{name}.start_from"))
-        before.module.train()
-        if before.trained:  # those of the phase before were merged into its weights
+        # On the CPU, where the model of a phase that was finished earlier is read: new layers are drawn there.
+        before.module.cpu().train()
+        if not has_lora(before.module):  # a phase before, or whose weights it starts from, has merged them
             put_adapters(plan.config, before.module)
         kind = SupConLearner if name == "supcon" else MarginLearner
         return kind.begin(plan, before.module, folder, on_epoch)
 
     def _distilling(self, plan: Plan, before: _Before, folder: Path, on_epoch: OnEpoch) -> PhaseLearner:
-        lesson, note = _lesson(plan, before)
+        taught = student_plan(plan)
+        lesson, note = _lesson(taught, before, plan.spec)
         if note:
             self.notes.append(note)
-        taught = student_plan(plan)
         return DistillLearner.begin(
             taught, taught.module, folder, on_epoch, teacher=lesson.ask, teacher_width=lesson.width
         )
@@ -143,17 +148,18 @@ def _described(criterion: nn.Module, otherwise: nn.Module) -> nn.Module:
     return criterion if hasattr(criterion, "get_params") else otherwise
 
 
-def _lesson(plan: Plan, before: _Before) -> tuple[Lesson, str]:
+def _lesson(plan: Plan, before: _Before, spec: Spec) -> tuple[Lesson, str]:
+    """Return the teacher of the student that `plan` is of; `spec` is the input of the model before it."""
     phase = plan.config.distill
     if phase.teacher is not None:
         return teacher_of_bundle(plan, phase.teacher)
     if phase.teacher_backbone_path is not None and phase.teacher_head_path is not None:
-        return teacher_of_files(plan, before.module, phase.teacher_backbone_path, phase.teacher_head_path)
+        return teacher_of_files(plan, before.module, spec, phase.teacher_backbone_path, phase.teacher_head_path)
     if not before.trained:
         raise RunError(
             "a teacher", got="none", where="distill.teacher", fix="set distill.teacher=RUN, or phases=[margin,distill]"
         )
-    return lesson_of(before.module, plan.spec, plan), ""
+    return lesson_of(before.module, spec, plan), ""
 
 
 def _trained(

@@ -79,6 +79,11 @@ def make_bench(config: Config, cache: Path, *, dataset: Dataset | None = None) -
     Raises:
         UserError: the configuration, the data or the metric cannot be used; nothing was trained.
     """
+    if config.phases.order and config.tune.pruner != "none" and config.tune.objective == "validation":
+        raise ConfigError(
+            "none for a run in phases, whose epochs are those of several trainings", got=config.tune.pruner,
+            where="tune.pruner", fix="set tune.pruner=none",
+        )  # fmt: skip
     if config.tune.metric in METRICS and config.tune.metric not in config.training.metrics:
         config = config.replacing({"training.metrics": (*config.training.metrics, config.tune.metric)})
     prepared = prepare(config, cache, dataset=dataset)
@@ -237,7 +242,8 @@ class _Trial:
                 self._tell(history, plan, at_once=isinstance(learner, AtOnceLearner))
 
         with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
-            learner = learner_of(plan, folder, on_epoch)
+            # What phases leave lies beside their checkpoints: that of one fold must not be taken for another's.
+            learner = learner_of(plan, folder / "checkpoints" if plan.config.phases.order else folder, on_epoch)
             val = plan.part("val") if len(plan.split.val) else None
             learner.fit(
                 plan.part("train"), val, tracker=QuietTracker(), control=self.objective.control,

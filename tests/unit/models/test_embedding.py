@@ -15,12 +15,13 @@ from ringlight.models.embedding import (
     EmbeddingModel,
     Projection,
     Student,
-    embedding_size,
     put_together,
     take_apart,
 )
+from ringlight.models.heads import num_features_of
 from ringlight.models.margins import MARGINS, ArcFace
 from ringlight.optim import parameter_groups
+from ringlight.training.compiling import uncompile
 
 SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
 CONVNEXT = {"dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
@@ -39,6 +40,24 @@ def of_windows() -> tuple[nn.Module, Tensor]:
     return module, torch.randn(2, 2, 64)
 
 
+def test_whatever_way_leads_into_a_compiled_model_leads_through_compiled_code() -> None:
+    """A student and a contrastive validation do not call `forward`: the trunk is what is compiled."""
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        compiled.append(len(graph.graph.nodes))
+        return graph.forward
+
+    student, inputs = Student(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), nn.Linear(2, 3), None), torch.ones(2, 4)
+    student.compile(backend=backend, dynamic=False)
+    student.score_and_embed(inputs)
+    assert len(compiled) == 1
+    student(inputs)
+    assert len(compiled) == 1, "one trunk for all"
+    uncompile(student)
+    assert student.trunk._compiled_call_impl is None
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -53,7 +72,7 @@ def test_apart_and_together_is_the_model_itself_to_the_last_bit(make: Callable[[
     torch.manual_seed(0)
     whole, inputs = make()
     whole.eval()
-    names, size = list(whole.state_dict()), embedding_size(whole)
+    names, size = list(whole.state_dict()), num_features_of(whole)
     with torch.no_grad():
         before = whole(inputs)
         trunk, layer = take_apart(whole)

@@ -121,6 +121,17 @@ def test_merged_weights_are_an_ordinary_model_with_the_same_scores(images):
     assert type(model.branches["second"].model.layers[0].blocks[0].attn.qkv) is nn.Linear
 
 
+def test_what_was_frozen_for_adapters_may_be_trained_again_once_they_are_merged():
+    """A second training of the same model puts adapters onto the same layers; a frozen branch stays frozen."""
+    model = _model(params={**HYBRID, "frozen_branches": ["first"]})
+    before = {name for name, one in model.named_parameters() if one.requires_grad}
+    first = add_lora(model, rank=2)
+    merge_lora(nn.Sequential(model))
+    assert {name for name, one in model.named_parameters() if one.requires_grad} == before
+    second = add_lora(model, rank=2)
+    assert (second.layers, set(second.frozen)) == (first.layers, set(first.frozen))
+
+
 def test_adapters_and_head_are_trained_and_nothing_else(images):
     model = _model()
     adapters = add_lora(model, rank=2)

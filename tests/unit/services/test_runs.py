@@ -336,6 +336,19 @@ def test_a_dry_run_tells_which_work_it_is(mode: str, line: str, tiny: list[str],
     assert line in preview.lines
 
 
+def test_a_dry_run_tells_the_epochs_of_each_phase(tiny: list[str], tmp_path: Path) -> None:
+    """It spoke of `training.num_epochs`, which no phase trains."""
+    asked = [
+        "phases=[supcon,margin]",
+        "supcon.loss=nt_xent",
+        "supcon.steps=7",
+        "margin.head=cosine",
+        "margin.num_epochs=4",
+    ]
+    preview = dry_run("demo", [*tiny, "data.batch_size=4", *asked], workspace=tmp_path / "ws")
+    assert "would train in phases on 10 images: supcon up to 3 epochs, margin up to 4 epochs" in preview.lines
+
+
 def rig(path: Path, **arrays: Any) -> Path:
     """Sixty windows (16, 1) of three classes."""
     usual = {"X": np.random.default_rng(0).normal(size=(60, 16, 1)).astype(np.float32), "y": np.arange(60) % 3}

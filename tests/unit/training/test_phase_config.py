@@ -146,6 +146,19 @@ def test_a_run_without_phases_has_no_problem_of_theirs() -> None:
             "distill.teacher: expected a run, a bundle or a file that is there, got nothing at nowhere; check the path",
         ),
         (
+            ["margin.margin=5"],
+            "margin.margin: expected a number from 0 to 1.5708, got 5; correct the value",
+        ),
+        (
+            ["distill.hard_weight=0", "distill.soft_weight=0", "distill.feature_weight=0"],
+            "distill: expected a weight above 0, got none; set distill.hard_weight or distill.soft_weight",
+        ),
+        (
+            ["loss=focal_loss", "loss.reduction=sum"],
+            "loss.reduction: expected mean, since the phase distill weighs means against each other, got sum; set "
+            "loss.reduction=mean",
+        ),
+        (
             ["phases=[distill]", "distill.teacher=src", "distill.teacher_backbone_path=src",
              "distill.teacher_head_path=src"],
             "distill: expected one teacher, got distill.teacher and distill.teacher_backbone_path; keep one",

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ringlight.data.split import write_split
+from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, ModelError, RinglightError, RunError
 from ringlight.inference.bundle import read_bundle
-from ringlight.models import build_model
+from ringlight.models import build_model, build_sequence_model
 from ringlight.models.embedding import take_apart
 from ringlight.training.learner import DeepLearner
 from ringlight.training.phase_inputs import lesson_of, start_backbone, teacher_of_bundle, teacher_of_files
@@ -71,6 +72,19 @@ def test_the_backbone_is_the_other_runs_and_the_last_layer_stays(plan: Plan, oth
     )
 
 
+def test_a_backbone_is_loaded_into_a_model_with_adapters(plan_of: PlanOf, other: Path) -> None:
+    """Adapters give the weights beside them other names, and come back afterwards."""
+    adapted = plan_of("model.lora={rank: 2}")
+    start_backbone(adapted, adapted.module, other, "margin.start_from")
+    theirs = read_bundle(other)[1].state_dict()
+    assert adapted.module.state_dict().keys() == theirs.keys()
+    assert all(
+        torch.equal(tensor, theirs[name])
+        for name, tensor in adapted.module.state_dict().items()
+        if not name.startswith("fc.")
+    )
+
+
 def test_what_another_run_was_trained_on_is_known_by_its_split(plan: Plan, other: Path) -> None:
     write_split(plan.split, plan.dataset, other / "split.csv")
     note = start_backbone(plan, plan.module, other, "margin.start_from")
@@ -79,6 +93,15 @@ def test_what_another_run_was_trained_on_is_known_by_its_split(plan: Plan, other
     write_split(swapped, plan.dataset, other / "split.csv")
     line = told(lambda: start_backbone(plan, plan.module, other, "margin.start_from"), RunError)
     assert line.startswith("margin.start_from: expected records of the test part that no earlier run was trained or")
+
+
+def test_a_backbone_that_has_seen_the_strangers_is_refused(plan: Plan, other: Path) -> None:
+    """A class that is held out here but was learned there would look like one that is told apart by itself."""
+    write_split(plan.split, plan.dataset, other / "split.csv")
+    open_set = replace(plan, unknown=plan.part("train").take([0]))
+    line = told(lambda: start_backbone(open_set, open_set.module, other, "margin.start_from"), RunError)
+    assert "expected records of the class that is held out that no earlier run was trained or tuned on, got" in line
+    assert line.endswith("train all with the same split.held_out_class")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +159,22 @@ def test_a_teacher_of_another_normalisation_is_asked_in_its_own(plan: Plan) -> N
     assert not torch.allclose(wrong, alone, atol=1e-3), "without it the answers would differ"
 
 
+@pytest.mark.parametrize("normalize", ["channel", "window"])
+def test_a_teacher_of_windows_is_asked_in_the_means_that_its_own_run_has_measured(plan: Plan, normalize: Any) -> None:
+    here, there = (
+        WindowSpec(("p", "q"), 64, normalize=normalize, mean=mean, std=std)
+        for mean, std in (((1.0, 0.0), (2.0, 1.0)), ((0.0, 5.0), (1.0, 4.0)))
+    )
+    module = build_sequence_model(
+        "cnn1d", num_classes=3, in_chans=2, length=64, drop_rate=0.0, task="multiclass", seed=0, params={}
+    ).module.eval()
+    windows = torch.randn(2, 64, 2).numpy() * 3
+    with torch.no_grad():
+        alone = module(there.apply(windows))
+    logits, _ = lesson_of(module, there, replace(plan, spec=here)).ask(here.apply(windows))
+    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+
+
 def lesson_of_again(trunk: nn.Module, plan: Plan) -> Any:
     """Ask a trunk that was taken apart once more, as if it had been trained on this plan's numbers."""
     torch.manual_seed(3)
@@ -191,7 +230,7 @@ def files(other: Path, tmp_path: Path) -> tuple[dict[str, torch.Tensor], Path, P
 
 def test_two_files_are_a_teacher(plan: Plan, other: Path, files: Any) -> None:
     _, backbone, head = files
-    lesson, note = teacher_of_files(plan, plan.module, backbone, head)
+    lesson, note = teacher_of_files(plan, plan.module, plan.spec, backbone, head)
     inputs = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(lesson.ask(inputs)[0], read_bundle(other)[1](inputs))
@@ -207,7 +246,7 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
     def with_backbone(tensors: dict[str, torch.Tensor]) -> str:
         torch.save(tensors, tmp_path / "other.pth")
         module = build_model("resnet10t", num_classes=3, pretrained=False).module
-        return told(lambda: teacher_of_files(plan, module, tmp_path / "other.pth", head), ModelError)
+        return told(lambda: teacher_of_files(plan, module, plan.spec, tmp_path / "other.pth", head), ModelError)
 
     where, fix = f"{tmp_path / 'other.pth'}: expected", "; set the section model as it was when they were trained"
     name = next(iter(trunk))
@@ -219,11 +258,11 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
     assert shapes.startswith(f"{where} tensors that fit the backbone, got size mismatch for {name}: copying a param")
 
     (tmp_path / "torn.safetensors").write_bytes(backbone.read_bytes()[:100])
-    torn = told(lambda: teacher_of_files(plan, plan.module, tmp_path / "torn.safetensors", head), ModelError)
+    torn = told(lambda: teacher_of_files(plan, plan.module, plan.spec, tmp_path / "torn.safetensors", head), ModelError)
     assert torn.startswith(f"{tmp_path / 'torn.safetensors'}: expected a file of named tensors, got ")
 
     torch.save({"weight": torch.zeros(4, 512), "bias": torch.zeros(4)}, tmp_path / "four.pth")
-    four = told(lambda: teacher_of_files(plan, plan.module, backbone, tmp_path / "four.pth"), ModelError)
+    four = told(lambda: teacher_of_files(plan, plan.module, plan.spec, backbone, tmp_path / "four.pth"), ModelError)
     assert four == (
         f"distill.teacher_head_path: {tmp_path / 'four.pth'}: expected a classifier with {{'weight': (3, 512), 'bias': "
         "(3,)}, got {'weight': (4, 512), 'bias': (4,)}; save the classifier of a teacher of these 3 classes"
@@ -233,7 +272,7 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
 def test_the_files_of_a_teacher_may_hold_its_classifier_too(plan: Plan, files: Any, tmp_path: Path) -> None:
     state, _, head = files
     torch.save({"state_dict": state}, tmp_path / "whole.pth")
-    lesson, _ = teacher_of_files(plan, plan.module, tmp_path / "whole.pth", head)
+    lesson, _ = teacher_of_files(plan, plan.module, plan.spec, tmp_path / "whole.pth", head)
     inputs = torch.randn(2, 3, 32, 32)
     _, embedding = lesson.ask(inputs)
     whole = build_model("resnet10t", num_classes=3, pretrained=False).module

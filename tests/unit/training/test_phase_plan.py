@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ringlight.data.augment import Augmenter
+from ringlight.models.lora import has_lora
 from ringlight.training.feeding import num_batches
 from ringlight.training.phase_plan import phase_plan, student_plan
 from ringlight.training.plan import Plan
@@ -69,6 +70,11 @@ def test_the_student_is_another_model_for_the_same_pictures(plan_of: PlanOf) -> 
     assert made.config.model.pretrained is False
     assert made.weights.source == "random"
     assert made.spec == plan.spec
+
+
+def test_a_student_has_the_adapters_that_its_configuration_asks_for(plan_of: PlanOf) -> None:
+    student = "distill.model={name: resnet10t, lora: {rank: 2}}"
+    assert has_lora(student_plan(phase_plan(plan_of(*THREE, student), "distill")).module)
 
 
 def test_the_student_of_windows_is_a_sequence_model(plan_of: PlanOf) -> None:
