@@ -114,13 +114,8 @@ class DistillationLoss(nn.Module):
         targets: Tensor,
         student_features_bd: Tensor | None = None,
         teacher_features_be: Tensor | None = None,
-        *,
-        hard_logits_bk: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss, one float32 number.
-
-        `targets` are those of the hard loss. `hard_logits_bk` are what it sees where that is not what the student is
-        served with: logits with a margin.
+        """Return the loss, one float32 number; `targets` are those of the hard loss.
 
         Raises:
             DataError: teacher logits of another shape than the student's; features that are missing or of another
@@ -136,8 +131,7 @@ class DistillationLoss(nn.Module):
         with torch.autocast(student_logits_bk.device.type, enabled=False):
             total = torch.zeros((), device=student_logits_bk.device)
             if self.hard_weight:
-                seen_bk = student_logits_bk if hard_logits_bk is None else hard_logits_bk
-                total = total + self.hard_weight * self.hard(seen_bk.float(), targets)
+                total = total + self.hard_weight * self.hard(student_logits_bk.float(), targets)
             if self.soft_weight:
                 total = total + self.soft_weight * self.soft(student_logits_bk, teacher_logits_bk)
             if self.projection is not None:

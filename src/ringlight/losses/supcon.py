@@ -78,7 +78,7 @@ class ContrastiveLoss(nn.Module):
             raise TrainingError(
                 "two embeddings of one label or more in every batch", got=f"{len(counts)}, each of a label of its own",
                 where=f"contrastive `{self.name}`",
-                fix="take two views of each image or more (num_views=2), or sampler=balanced",
+                fix="take two views of each image or more (supcon.num_views=2), or sampler=class_pairs",
             )  # fmt: skip
         return len(counts) > 1
 

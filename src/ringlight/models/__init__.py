@@ -16,7 +16,7 @@ from ringlight.models.ensemble import EnsembleModel
 from ringlight.models.ensemble_members import is_ensemble
 from ringlight.models.hybrid import Hybrid
 from ringlight.models.margin_base import MarginHead
-from ringlight.models.margins import MARGINS, check_margin_task
+from ringlight.models.margins import MARGINS
 from ringlight.models.rocket import MiniRocket, MultiRocket
 from ringlight.models.sequence_cnn import CNN1D
 from ringlight.models.sequence_inception import InceptionTime
@@ -71,6 +71,6 @@ __all__ = [
     "CBAM", "CNN1D", "MARGINS", "MODELS", "SVM", "TCN", "BuiltModel", "ConvNeXtTinyCBAM", "EnsembleModel",
     "ExtraTrees", "GRUClassifier", "GradientBoosting", "Hybrid", "InceptionTime", "LSTMClassifier",
     "LogisticRegression", "MarginHead", "MiniRocket", "ModelFacts", "MultiRocket", "RandomForest", "ResNet1D",
-    "WeightsChoice", "build_model", "build_sequence_model", "check_margin_task", "choose_weights", "describe_models",
+    "WeightsChoice", "build_model", "build_sequence_model", "choose_weights", "describe_models",
     "is_ensemble", "is_estimator", "takes_of",
 ]  # fmt: skip

@@ -12,10 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ringlight.errors import ConfigError
 from ringlight.models.margin_base import CosineSoftmax, LinearHead, MarginHead, check_margin_number, plus_angle
 from ringlight.registry import Catalogue
-from ringlight.types import Task
 
 
 class ArcFace(MarginHead):
@@ -262,17 +260,3 @@ MARGINS: Catalogue[MarginHead] = Catalogue(
     entry_point_group="ringlight.margins",
 )
 """What `margin.head` may be. Each is built as `head(in_features, out_features, ...)`, a :class:`MarginHead`."""
-
-
-def check_margin_task(name: str, task: Task) -> None:
-    """Refuse a margin for labels of which an image can have several: there is no one true class to win.
-
-    Raises:
-        ConfigError: the head is unknown, or has no meaning for the task.
-    """
-    kind = MARGINS.factory(name)
-    if task not in getattr(kind, "tasks", (task,)):
-        raise ConfigError(
-            f"a multiclass data set for margin `{name}`", got=task, where="margin.head",
-            fix="use margin.head=linear or cosine: a margin on a multi-label task has no one true class to favour",
-        )  # fmt: skip

@@ -218,7 +218,12 @@ def _batch_size(
         module, size, num_records=num_records, device=device, in_chans=config.model.in_chans,
         precision="32" if wish == "auto" else wish, optimizer_states=states_of(config),
     )  # fmt: skip
-    return config.replacing({"data.batch_size": found.batch_size}), (found.note,)
+    views = config.supcon.num_views if "supcon" in config.phases.order else 1
+    if views == 1 or found.batch_size <= 2:
+        return config.replacing({"data.batch_size": found.batch_size}), (found.note,)
+    shared = max(2, found.batch_size // views)  # a contrastive step holds every view, and cannot be divided
+    note = f"{found.note}; supcon shows {views} views of each: {shared} records a step"
+    return config.replacing({"data.batch_size": shared}), (note,)
 
 
 def _speed(

@@ -113,6 +113,11 @@ def _mode_problems(config: Config, made: Config, name: PhaseName) -> list[str]:
         lines.append(
             f"{name}.training.mode: expected finetune, got {made.training.mode}; every phase trains the whole model"
         )
+    if made.augmentation.get("per_class_factor") != config.augmentation.get("per_class_factor"):
+        lines.append(
+            f"{name}.augmentation.per_class_factor: expected the run's own, which the loss was told of, got "
+            f"{made.augmentation.get('per_class_factor')}; set augmentation.per_class_factor for the whole run"
+        )
     if name == "supcon" and made.augmentation.get("mixup"):
         lines.append(
             "supcon.augmentation.mixup: expected null, since a mixture of two records is alike to neither, got "
@@ -123,6 +128,11 @@ def _mode_problems(config: Config, made: Config, name: PhaseName) -> list[str]:
 
 def _supcon_problems(config: Config) -> list[str]:
     phase = config.supcon
+    if config.phases.order[-1:] == ("supcon",) and config.evaluation.open_set in ("energy", "both"):
+        return [
+            "evaluation.open_set: expected distance for a run that ends with supcon, whose scores are shares of votes "
+            f"and have no energy, got {config.evaluation.open_set}; set evaluation.open_set=distance"
+        ]
     if "supcon" not in config.phases.order or phase.num_views > 1:
         return []
     if phase.loss == "nt_xent":

@@ -82,6 +82,10 @@ class SupConLearner(PhaseLearner):
         made = replace(plan, module=EmbeddingModel(trunk, head), criterion=criterion)
         learner = cls.from_plan(made, folder, on_epoch)
         learner.val_criterion = VoteLoss(learner.task)
+        if phase.num_views > 1 and learner.augmenter is None:
+            learner.notes.append(
+                "without augmentation the views of a record are one and the same (supcon.augmentation)"
+            )
         learner.feeder = Feeder(
             learner.spec, learner.device, config=plan.config, augmenter=learner.augmenter,
             batch_size=int(plan.config.data.batch_size) * phase.num_views,

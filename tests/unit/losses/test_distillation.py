@@ -104,13 +104,6 @@ def test_the_student_and_the_projection_learn_and_the_teacher_does_not() -> None
     assert theirs.grad is None
 
 
-def test_the_hard_loss_sees_the_margin_and_the_soft_one_what_is_served() -> None:
-    lowered = STUDENT - LABELS
-    told = DistillationLoss(CrossEntropy(3))(STUDENT, TEACHER, CLASSES, hard_logits_bk=lowered)
-    soft = DistillationLoss(CrossEntropy(3)).soft(STUDENT, TEACHER)
-    torch.testing.assert_close(told, 0.5 * CrossEntropy(3)(lowered, CLASSES) + 0.5 * soft)
-
-
 def test_progress_reaches_the_hard_loss_and_is_part_of_the_state() -> None:
     loss = DistillationLoss(LDAM(3, class_counts=[9, 4, 1]))
     loss.set_progress(9, 10)

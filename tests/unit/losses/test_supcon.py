@@ -169,7 +169,7 @@ def test_a_batch_without_a_pair_is_refused(name: str) -> None:
         loss(EMBEDDINGS, torch.arange(10))
     assert str(caught.value) == (
         f"contrastive `{name}`: expected two embeddings of one label or more in every batch, got 10, each of a label "
-        "of its own; take two views of each image or more (num_views=2), or sampler=balanced"
+        "of its own; take two views of each image or more (supcon.num_views=2), or sampler=class_pairs"
     )
 
 

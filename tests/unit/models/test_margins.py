@@ -14,7 +14,6 @@ from ringlight.models.margins import (
     MARGINS,
     ArcFace,
     CurricularFace,
-    check_margin_task,
 )
 
 GENERATOR = torch.Generator().manual_seed(4)
@@ -255,14 +254,6 @@ def test_a_number_out_of_range_is_refused(name: str, params: dict[str, float], m
 
 
 def test_labels_of_several_classes_are_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigError) as caught:
-        check_margin_task("arcface", "multilabel")
-    assert str(caught.value) == (
-        "margin.head: expected a multiclass data set for margin `arcface`, got multilabel; use margin.head=linear or "
-        "cosine: a margin on a multi-label task has no one true class to favour"
-    )
-    check_margin_task("arcface", "multiclass")
-    check_margin_task("cosine", "multilabel")
     with pytest.raises(DataError) as refused:
         built("arcface")(EMBEDDINGS, torch.zeros(12, 4))
     assert str(refused.value) == (

@@ -210,3 +210,14 @@ def test_the_recipe_of_the_seeds_writes_out_its_factor(tile_folder: Path) -> Non
     config = compose("defect_classifier", [f"data.root={tile_folder}"])
     assert config.augmentation["per_class_factor"] == {"PASS": 20}
     assert augmentation_of(config).augmentation["heavy"] is not None
+
+
+def test_an_automatic_batch_leaves_room_for_every_view(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contrastive step cannot be divided: a batch that just fitted was shown in two views, and the kernel ended it."""
+    from ringlight.training import memory
+
+    found = memory.BatchChoice(batch_size=8, note="8 records fit")
+    monkeypatch.setattr(memory, "choose_batch_size", lambda *_, **__: found)
+    plan = plan_of("data.batch_size=auto", "phases=[supcon]", "supcon.num_views=4")
+    assert plan.config.data.batch_size == 2
+    assert "8 records fit; supcon shows 4 views of each: 2 records a step" in plan.notes
