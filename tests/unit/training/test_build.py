@@ -213,7 +213,7 @@ def test_the_recipe_of_the_seeds_writes_out_its_factor(tile_folder: Path) -> Non
 
 
 def test_an_automatic_batch_leaves_room_for_every_view(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A contrastive step cannot be divided: a batch that just fitted was shown in two views, and the kernel ended it."""
+    """A contrastive step cannot be divided: a batch that just fitted, shown in two views, would not fit."""
     from ringlight.training import memory
 
     found = memory.BatchChoice(batch_size=8, note="8 records fit")
