@@ -29,8 +29,8 @@ def test_every_phase_has_a_row() -> None:
     assert isinstance(table, Table)
     assert table.columns == ("phase", "model", "parameters", "epochs", "seconds", "validation macro-F1")
     assert table.rows == (
-        ("supcon (contrastive)", "hybrid", "5,123,456", 20, 12.3, Estimate(0.875)),
-        ("distill (student)", "resnet10t", "5,123,456", 5, 12.3, Estimate(0.875)),
+        ("supcon (contrastive)", "hybrid", "5,123,456", 20, "12.3", Estimate(0.875)),
+        ("distill (student)", "resnet10t", "5,123,456", 5, "12.3", Estimate(0.875)),
     )
 
 
