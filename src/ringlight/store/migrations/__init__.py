@@ -1,0 +1,1 @@
+"""How the tables came about, a step each; names begin with the number of the schema they lead to."""
