@@ -16,6 +16,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks a server for its newest 
 os.environ["MPLBACKEND"] = "Agg"  # no display
 # The models here are tiny: more threads only wait for each other, and processes beside each other have a core each.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.pop("RINGLIGHT_DATABASE_URL", None)
 os.environ.pop("RINGLIGHT_WORKSPACE", None)  # the developer's own runs are not the tests' business
 os.environ.pop("RINGLIGHT_ALLOW_DOWNLOADS", None)
 
