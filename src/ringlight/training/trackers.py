@@ -1,12 +1,17 @@
-"""Where a training reports to: CSV, TensorBoard, several at once, or nowhere. A tracker that fails never ends a run."""
+"""Where a training reports to: TensorBoard, several trackers at once, or nowhere. One that fails never ends a run.
+
+Which trackers a run has, `training/tracking.py` says; the others are in `trackers_csv.py` and `trackers_mlflow.py`.
+"""
 
 from __future__ import annotations
 
 import io
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ringlight.errors import redacted
 from ringlight.runtime import LOGGER
 from ringlight.types import Signal, Tracker
 
@@ -92,6 +97,13 @@ def _pixels(figure: Any) -> Any:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
+def tell_failure(what: str, error: Exception) -> None:
+    """Warn in a line that a tracker is left out, and keep the whole story for the log; neither shows a password."""
+    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    LOGGER.warning("%s and is left out: %s", what, redacted(" ".join(said.split())))
+    LOGGER.debug("tracker failure:\n%s", redacted("".join(traceback.format_exception(error))))
+
+
 class Trackers:
     """Several trackers as one; one that raises is reported once and left out from then on."""
 
@@ -105,8 +117,7 @@ class Trackers:
             # A tracker is somebody's server or disk: whatever it raises, the training goes on (logged with the reason).
             except Exception as error:  # noqa: BLE001
                 self._trackers.remove(tracker)
-                LOGGER.warning("tracker %s failed and is left out: %s", type(tracker).__name__, error)
-                LOGGER.debug("tracker failure", exc_info=True)
+                tell_failure(f"tracker {type(tracker).__name__} failed", error)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Pass on."""
