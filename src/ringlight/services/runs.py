@@ -33,7 +33,8 @@ from ringlight.training.fit import fit
 from ringlight.training.fold_files import is_cross_validation
 from ringlight.training.imbalance_choice import Choice
 from ringlight.training.plan import Plan, make_plan, part_problems
-from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
+from ringlight.training.trackers import QuietControl
+from ringlight.training.tracking import trackers_of
 from ringlight.types import RunControl, Tracker
 
 ARRAYS = "arrays"
@@ -190,9 +191,8 @@ def execute(
     planned: Callable[[Config, Path], Plan] | None = None,
 ) -> Run:  # fmt: skip
     """Train and judge a plan in the run's folder; `planned` makes it again where its GPU fails."""
-    events = [TensorBoardTracker(folder / "logs")] if made.config.training.tensorboard else []
-    tracker = Trackers([*events, *trackers])
-    with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
+    with log_file(folder / "train.log"), status_of(made, folder, trackers_of(made, folder, trackers)) as say:
+        tracker = say.tracker
         _announce(made, folder, checkpoint)
         control = control or QuietControl()
         try:

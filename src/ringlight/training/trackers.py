@@ -83,24 +83,39 @@ class TensorBoardTracker(QuietTracker):
             self._writer.close()
 
 
-def _pixels(figure: Any) -> Any:
-    import numpy as np
-
+def png_of(figure: Any) -> bytes:
+    """Return a matplotlib figure as a PNG; what was drawn already (PNG bytes) as it is."""
     if isinstance(figure, bytes):
-        from PIL import Image
-
-        return np.asarray(Image.open(io.BytesIO(figure)).convert("RGB"))
+        return figure
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    drawn = io.BytesIO()
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    canvas.print_png(drawn)
+    return drawn.getvalue()
+
+
+def _pixels(figure: Any) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png_of(figure))).convert("RGB"))
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library's error says first, without passwords.
+
+    Examples:
+        >>> first_line(ValueError("no answer\\n\\nand so on")), first_line(TimeoutError())
+        ('no answer', 'TimeoutError')
+    """
+    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return redacted(" ".join(said.split()))
 
 
 def tell_failure(what: str, error: Exception) -> None:
     """Warn in a line that a tracker is left out, and keep the whole story for the log; neither shows a password."""
-    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    LOGGER.warning("%s and is left out: %s", what, redacted(" ".join(said.split())))
+    LOGGER.warning("%s and is left out: %s", what, first_line(error))
     LOGGER.debug("tracker failure:\n%s", redacted("".join(traceback.format_exception(error))))
 
 
@@ -138,3 +153,14 @@ class Trackers:
     def set_status(self, status: str) -> None:
         """Pass on."""
         self._each(lambda tracker: tracker.set_status(status))
+
+
+HANDED_OVER = ("config.yaml", "results.json", "report.html", "history.csv", "split.csv")
+"""The files of a finished run that trackers keep."""
+
+
+def hand_over(tracker: Tracker, folder: Path) -> None:
+    """Give a tracker the files of the finished run in `folder`."""
+    for path in (folder / name for name in HANDED_OVER):
+        if path.is_file():
+            tracker.log_artifact(path)
