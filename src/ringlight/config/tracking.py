@@ -58,7 +58,8 @@ Trackers = Annotated[
     BeforeValidator(_several),
     Field(
         description="where the run reports to, any number at once: tensorboard (events in the run's logs/), csv "
-        "(logs/metrics.csv), mlflow (the server or file of the section mlflow); [] is nowhere",
+        "(logs/metrics.csv), mlflow (the server or file of the section mlflow); [] is nowhere. "
+        "false and true, as training.tensorboard had them, are [] and [tensorboard]",
     ),
 ]
 
