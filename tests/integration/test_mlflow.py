@@ -23,7 +23,7 @@ from ringlight.training.trackers_mlflow import MlflowPlace, register_version, re
 from ringlight.training.trackers_quiet import quiet
 from ringlight.types import Signal
 
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 class StopAt:
