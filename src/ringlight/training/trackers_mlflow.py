@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +23,11 @@ from ringlight.files import file_sha256, write_json
 from ringlight.optional import require
 from ringlight.training.trackers import QuietTracker, first_line, png_of
 from ringlight.training.trackers_quiet import Patience, quiet
+from ringlight.training.trackers_words import cleaned, flat, shortened, written, written_tags
 from ringlight.training.tune_places import sqlite_address
+
+UPLOAD_SECONDS: Final = 120
+"""How long a server may take to store a file of a version, which nobody trains beside."""
 
 REMEMBERED: Final = "mlflow.json"
 """The file of a run's folder that remembers which run of MLflow is its own."""
@@ -32,11 +35,9 @@ REMEMBERED: Final = "mlflow.json"
 STATUS: Final = {"running": "RUNNING", "paused": "SCHEDULED", "completed": "FINISHED", "failed": "FAILED"}
 """How a run stands: the same in MLflow. Any other is KILLED: interrupted, cancelled."""
 
-NAME_LENGTH: Final = 250
-VALUE_LENGTH: Final = 6000
 PARAMS_AT_ONCE: Final = 100
 METRICS_AT_ONCE: Final = 1000
-"""What one request of MLflow may hold."""
+"""How many settings and numbers one request of MLflow may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class MlflowTracker(QuietTracker):
                     self._params, self._before = set(run.data.params), {}
                     return client, known
         told = {"ringlight.run": folder.name, **tags}
-        run = client.create_run(_experiment(client, place), tags=_tags(told), run_name=folder.name)
+        run = client.create_run(_experiment(client, place), tags=written_tags(told), run_name=folder.name)
         write_json(folder / REMEMBERED, {"experiment_id": run.info.experiment_id, "run_id": run.info.run_id})
         return client, str(run.info.run_id)
 
@@ -152,7 +153,7 @@ class MlflowTracker(QuietTracker):
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Write settings down, a group key by key, each name and value cut to the length that MLflow keeps."""
         param = require_mlflow("mlflow.entities").Param
-        told = {self._name(key): _value(value) for key, value in _flat(params)}
+        told = {self._name(key): written(value) for key, value in flat(params)}
         news = [param(key, value) for key, value in told.items() if key not in self._params]
         for start in range(0, len(news), PARAMS_AT_ONCE):
             self._call("log_batch", self._run, params=news[start : start + PARAMS_AT_ONCE])
@@ -200,45 +201,8 @@ class MlflowTracker(QuietTracker):
         """Return a name as MLflow takes it: two that differ stay two."""
         name = cleaned(text)
         if self._names.setdefault(name, text) != text:
-            name = f"{name[: NAME_LENGTH - 9]}-{sha256(text.encode()).hexdigest()[:8]}"
+            name = shortened(name, text)
         return name
-
-
-def cleaned(text: str) -> str:
-    """Return a name with the signs that MLflow refuses replaced, no longer than it keeps.
-
-    Examples:
-        >>> cleaned("val/recall/kratzer (fein)"), cleaned("a//b/../c"), len(cleaned("x" * 300))
-        ('val/recall/kratzer _fein_', 'a/b/__/c', 250)
-    """
-    steps = [re.sub(r"[^\w\-. :]", "_", step) for step in text.split("/") if step]
-    name = "/".join(step.replace(".", "_") if set(step) == {"."} else step for step in steps) or "_"
-    if len(name) > NAME_LENGTH:
-        name = f"{name[: NAME_LENGTH - 9]}-{sha256(text.encode()).hexdigest()[:8]}"
-    return name
-
-
-def _flat(params: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield each setting by its dotted key; an empty group is a value of its own.
-
-    Examples:
-        >>> dict(_flat({"a": {"b": 1, "c": {}}, "d": [1, 2]}))
-        {'a.b': 1, 'a.c': {}, 'd': [1, 2]}
-    """
-    for key, value in params.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
-def _value(value: Any) -> str:
-    text = redacted(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
-    return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 4]} ..."
-
-
-def _tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {cleaned(key): redacted(str(value))[:VALUE_LENGTH] for key, value in tags.items()}
 
 
 def register_version(
@@ -264,7 +228,7 @@ def register_version(
         raise TrackerError("the folder of a saved model", got="none", where=str(bundle), fix="check the path")
     fault = None
     try:
-        with quiet():
+        with quiet(UPLOAD_SECONDS):
             return _register(name, bundle, place, None if run is None else remembered_run(run), tags or {})
     except RinglightError:
         raise
@@ -288,7 +252,7 @@ def _register(name: str, bundle: Path, place: MlflowPlace, known: str | None, ta
             if not _is(error, "RESOURCE_DOES_NOT_EXIST"):
                 raise
     if run is None:
-        run = client.create_run(_experiment(client, place), tags=_tags(tags), run_name=f"{name} {bundle.name}")
+        run = client.create_run(_experiment(client, place), tags=written_tags(tags), run_name=f"{name} {bundle.name}")
         client.set_terminated(run.info.run_id, "FINISHED")
     try:
         client.create_registered_model(name)
@@ -301,5 +265,5 @@ def _register(name: str, bundle: Path, place: MlflowPlace, known: str | None, ta
     home = f"bundle-{digest.hexdigest()[:12]}"
     client.log_artifacts(run.info.run_id, str(bundle), home)
     source = f"{run.info.artifact_uri.rstrip('/')}/{home}"
-    version = client.create_model_version(name, source=source, run_id=run.info.run_id, tags=_tags(tags))
+    version = client.create_model_version(name, source=source, run_id=run.info.run_id, tags=written_tags(tags))
     return str(version.version)

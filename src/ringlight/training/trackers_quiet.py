@@ -17,7 +17,7 @@ DEFAULTS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it reports its use to its makers otherwise
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own 120, seven times, would keep a training waiting for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own 120, eight times, would keep a training waiting for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
@@ -34,12 +34,16 @@ SHARE: Final = 0.1
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep a library's lines and warnings to itself, and its requests short; all is as it was afterwards."""
+def quiet(seconds: int | None = None) -> Iterator[None]:
+    """Keep a library's lines and warnings to itself, and its requests short; all is as it was afterwards.
+
+    `seconds` is how long an answer may take where no training waits for it.
+    """
+    values = DEFAULTS if seconds is None else {**DEFAULTS, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
     added = [name for name in DEFAULTS if name not in os.environ]
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
-    os.environ.update({name: DEFAULTS[name] for name in added})
+    os.environ.update({name: values[name] for name in added})
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)  # what goes wrong is raised, and told in one line
     try:

@@ -19,13 +19,13 @@ from ringlight.training import trackers_quiet
 from ringlight.training.trackers_mlflow import (
     MlflowPlace,
     MlflowTracker,
-    cleaned,
     mlflow_place,
     register_version,
     remembered_run,
     require_mlflow,
 )
 from ringlight.training.trackers_quiet import DEFAULTS, Patience, quiet
+from ringlight.training.trackers_words import cleaned
 
 PLACE = MlflowPlace("http://127.0.0.1:5000", "plant")
 
@@ -165,6 +165,10 @@ def test_quiet_takes_back_all_it_sets_and_keeps_what_the_user_set(monkeypatch: p
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
         assert not logging.getLogger("mlflow").isEnabledFor(logging.ERROR)
         warnings.warn("a library's own", stacklevel=1)
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    del before["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    with quiet(seconds=120):
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "120"
     assert (dict(os.environ), logging.getLogger("mlflow").level) == (before, level)
 
 
