@@ -22,9 +22,12 @@ from ringlight.errors import RinglightError, TrackerError, redacted
 from ringlight.files import file_sha256, write_json
 from ringlight.optional import require
 from ringlight.training.trackers import QuietTracker, first_line, png_of
-from ringlight.training.trackers_quiet import Patience, quiet
+from ringlight.training.trackers_quiet import CALL_SECONDS, Patience, quiet
 from ringlight.training.trackers_words import cleaned, flat, shortened, written, written_tags
 from ringlight.training.tune_places import sqlite_address
+
+FILE_SECONDS: Final = 120.0
+"""How long MLflow may take to make a new file: a few seconds, more where the cores are busy."""
 
 UPLOAD_SECONDS: Final = 120
 """How long a server may take to store a file of a version, which nobody trains beside."""
@@ -126,8 +129,9 @@ class MlflowTracker(QuietTracker):
         self._names: dict[str, str] = {}
         self._params: set[str] = set()
         self._before: dict[str, dict[int, float]] | None = None
+        opening = Patience(limit=CALL_SECONDS if place.artifacts is None else FILE_SECONDS)
         with quiet():
-            self._client, self._run = self._patience(lambda: self._begin(folder, place, tags))
+            self._client, self._run = opening(lambda: self._begin(folder, place, tags))
 
     def _begin(self, folder: Path, place: MlflowPlace, tags: Mapping[str, str]) -> tuple[Any, str]:
         client, known = _client(place), remembered_run(folder)

@@ -35,7 +35,7 @@ SHARE: Final = 0.1
 
 @contextlib.contextmanager
 def quiet(seconds: int | None = None) -> Iterator[None]:
-    """Keep a library's lines and warnings to itself, and its requests short; all is as it was afterwards.
+    """Keep a library's lines and warnings to itself, its requests short; all is as it was afterwards, unless one hangs.
 
     `seconds` is how long an answer may take where no training waits for it.
     """
@@ -50,6 +50,9 @@ def quiet(seconds: int | None = None) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except TimeoutError:
+        levels = [logging.CRITICAL] * len(levels)  # what hangs is left to itself, and must not speak up later
+        raise
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

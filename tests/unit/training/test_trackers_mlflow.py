@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from ringlight.training.trackers_mlflow import (
     remembered_run,
     require_mlflow,
 )
-from ringlight.training.trackers_quiet import DEFAULTS, Patience, quiet
+from ringlight.training.trackers_quiet import DEFAULTS, LOGGERS, Patience, quiet
 from ringlight.training.trackers_words import cleaned
 
 PLACE = MlflowPlace("http://127.0.0.1:5000", "plant")
@@ -172,7 +173,15 @@ def test_quiet_takes_back_all_it_sets_and_keeps_what_the_user_set(monkeypatch: p
     assert (dict(os.environ), logging.getLogger("mlflow").level) == (before, level)
 
 
-def test_what_hangs_is_let_go(tmp_path: Path, fake_mlflow: Any) -> None:
+@pytest.fixture
+def own_levels() -> Iterator[None]:
+    before = {name: logging.getLogger(name).level for name in LOGGERS}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_what_hangs_is_let_go(tmp_path: Path, fake_mlflow: Any, own_levels: None) -> None:
     tracker = begin(tmp_path)
     tracker._patience = Patience(limit=0.05)
     fake_mlflow.fault = lambda _: time.sleep(5)
@@ -180,6 +189,7 @@ def test_what_hangs_is_let_go(tmp_path: Path, fake_mlflow: Any) -> None:
     with pytest.raises(TimeoutError, match=r"^no answer in 0.05 s$"):
         tracker.log_metrics({"loss": 1.0}, 0)
     assert time.perf_counter() - started < 4
+    assert not logging.getLogger("mlflow").isEnabledFor(logging.WARNING), "what is left to itself stays silent"
 
 
 def test_what_is_slow_has_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
