@@ -60,7 +60,7 @@ def require_trackers(config: Config) -> None:
 def trackers_of(made: Plan, folder: Path, others: Sequence[Tracker] = ()) -> Trackers:
     """Return the trackers of a planned run as one; one that cannot be opened is left out with a warning.
 
-    `others` are told beside those that the configuration names.
+    `others` are told before those that the configuration names: these may be slow.
     """
     opened: list[Tracker] = []
     for name in made.config.training.trackers:
@@ -69,4 +69,4 @@ def trackers_of(made: Plan, folder: Path, others: Sequence[Tracker] = ()) -> Tra
         # A server that is not there, a disk that is full: the training goes on without (logged with the reason).
         except Exception as error:  # noqa: BLE001
             tell_failure(f"tracker {name} cannot be opened", error)
-    return Trackers([*opened, *others])
+    return Trackers([*others, *opened])
