@@ -180,11 +180,11 @@ def read_bundle(path: Path, *, module: nn.Module | None = None) -> tuple[Bundle,
     """
     folder = find_bundle(path)
     index = folder / INDEX
-    values = _read_index(index)
+    values = read_index(index)
     bundle = Bundle.from_dict(values, str(index))
-    _check_index(values, str(index))
+    check_index(values, str(index))
     for name, expected in values["files"].items():
-        _check_file(folder / Path(name).name, expected)
+        check_file(folder / Path(name).name, expected)
     return bundle, _build(bundle, folder / WEIGHTS, module)
 
 
@@ -204,7 +204,12 @@ def find_bundle(path: Path) -> Path:
     )
 
 
-def _read_index(index: Path) -> dict[str, Any]:
+def read_index(index: Path) -> dict[str, Any]:
+    """Return what a `bundle.json` holds, unchecked.
+
+    Raises:
+        BundleError: it is not there, or no JSON object.
+    """
     try:
         values = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -218,7 +223,7 @@ def _digest(index: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(index, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _check_index(values: dict[str, Any], where: str) -> None:
+def check_index(values: dict[str, Any], where: str) -> None:
     """Refuse an index that was edited: classes in another order would give every score another name.
 
     Raises:
@@ -237,7 +242,12 @@ def _check_index(values: dict[str, Any], where: str) -> None:
         )
 
 
-def _check_file(path: Path, expected: str) -> None:
+def check_file(path: Path, expected: str) -> None:
+    """Refuse a file that is not there or whose SHA-256 is another.
+
+    Raises:
+        BundleError: it is so.
+    """
     try:
         found = file_sha256(path)
     except OSError as error:
