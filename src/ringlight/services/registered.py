@@ -1,0 +1,214 @@
+"""Registered versions looked up by name, `NAME@3` or `NAME@active`, and loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringlight.errors import BundleError, ModelError, WorkspaceError, did_you_mean
+from ringlight.inference.bundle_check import check_bundle, listed_files, seal_of
+from ringlight.inference.predictor import Predictor
+from ringlight.runtime import workspace_folder
+from ringlight.services.inside import inside, plain_name
+from ringlight.services.stores import open_store
+from ringlight.services.version_files import MODELS, place_of, recover
+from ringlight.store.session import DATABASE, DATABASE_URL, Store
+from ringlight.training.compare import HEADLINES
+
+if TYPE_CHECKING:
+    from ringlight.store.session import UnitOfWork
+    from ringlight.store.tables import VersionRow
+
+ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A registered bundle; `run` and `snapshot` (the fingerprint of its data) are None where they are not known."""
+
+    name: str
+    version: int
+    kind: str
+    label: str
+    path: str
+    """Relative to the workspace."""
+    checksum: str
+    metrics: Mapping[str, float]
+    classes: tuple[str, ...]
+    description: str | None
+    run: str | None
+    snapshot: str | None
+    is_active: bool
+    created: datetime
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def headline(self) -> tuple[str, float] | None:
+        """The first of the headline scores that it has."""
+        return headline(self.metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            **values, "metrics": dict(self.metrics), "classes": list(self.classes),
+            "created": self.created.isoformat(timespec="seconds"),
+        }  # fmt: skip
+
+
+def headline(metrics: Mapping[str, float]) -> tuple[str, float] | None:
+    """Return the score that a version is named by.
+
+    Examples:
+        >>> headline({"accuracy": 0.9, "macro_f1": 0.8})
+        ('macro_f1', 0.8)
+    """
+    return next(((name, metrics[name]) for name in HEADLINES if name in metrics), None)
+
+
+@contextlib.contextmanager
+def open_versions(workspace: Path | str | None) -> Iterator[Store]:
+    """Open the store of a workspace, once what a process that died left undone in `models/` is settled."""
+    with open_store(workspace) as store:
+        recover(store)
+        yield store
+
+
+def shown(unit: UnitOfWork, row: VersionRow) -> Version:
+    """Return a version as whoever asks is told it."""
+    return shown_all(unit, [row])[0]
+
+
+def shown_all(unit: UnitOfWork, rows: Iterable[VersionRow]) -> list[Version]:
+    """Return versions as whoever asks is told them."""
+    runs, snapshots = unit.versions.runs(), unit.versions.snapshots()
+    return [
+        Version(
+            name=row.name, version=row.version, kind=row.kind, label=row.label, path=row.path, checksum=row.checksum,
+            metrics=row.metrics, classes=tuple(row.classes), description=row.description,
+            run=None if row.run_id is None else runs.get(row.run_id),
+            snapshot=None if row.snapshot_id is None else snapshots.get(row.snapshot_id),
+            is_active=row.is_active, created=row.created,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def find_row(unit: UnitOfWork, name: str, version: int | str) -> VersionRow:
+    """Return the row of a version: a number (`3`, `v3`), or `active`.
+
+    Raises:
+        ModelError: there is no such name or version, or none is active.
+    """
+    number = _number(name, version)
+    row = unit.versions.active(name) if number is None else unit.versions.get(name, number)
+    if row is not None:
+        return row
+    known = [one.version for one in unit.versions.find(name=name)]
+    if not known:
+        names = sorted({one.name for one in unit.versions.find()})
+        fix = did_you_mean(name, names) if names else "there is none yet: ringlight models register RUN"
+        raise ModelError("a registered model", got=f"`{name}`", where="models", fix=fix)
+    if number is None:
+        fix = f"activate one: ringlight models activate {name} {known[0]}"
+        raise ModelError("an active version", got=f"none of {len(known)}", where=name, fix=fix)
+    listed = ", ".join(str(one) for one in known[:12])
+    raise ModelError("a version that is there", got=str(number), where=name, fix=f"choose from: {listed}")
+
+
+def _number(name: str, version: int | str) -> int | None:
+    """Return the number of a version, None for the active one."""
+    text = str(version)
+    if text == ACTIVE:
+        return None
+    digits = text.removeprefix("v")
+    if not digits.isdecimal() or not digits.isascii() or len(digits) > 9:
+        raise ModelError("a version's number, or active", got=f"`{text}`", where=name, fix=f"write {name}@3")
+    return int(digits)
+
+
+def folder_of(root: Path, row: VersionRow) -> Path:
+    """Return where a version's files lie.
+
+    Raises:
+        WorkspaceError: its row was edited, or a link leads elsewhere.
+        BundleError: they are not there.
+    """
+    folder = inside(root, row.path)
+    if row.path != place_of(row) or folder != root.resolve() / row.path:
+        raise WorkspaceError(
+            f"the files of {row.name}@{row.version} in {place_of(row)}", got=repr(row.path), where=str(root / MODELS),
+            fix="the store was edited or a link leads elsewhere: put the files where they were",
+        )  # fmt: skip
+    plain_name(row.name, "models")
+    if not folder.is_dir():
+        raise BundleError(
+            f"the files of {row.name}@{row.version}", got="nothing there", where=str(folder),
+            fix=f"bring them back, or delete what is left: ringlight models delete {row.name} {row.version}",
+        )  # fmt: skip
+    return folder
+
+
+def require_whole(root: Path, row: VersionRow) -> Path:
+    """Return where a version's files lie, every one of them as it was registered.
+
+    Raises:
+        BundleError: one is missing, was changed, or is no file of a bundle.
+    """
+    folder = folder_of(root, row)
+    _require_seal(folder, row)
+    check_bundle(folder)
+    return folder
+
+
+def _require_seal(folder: Path, row: VersionRow) -> None:
+    """Refuse an index that is not the one that was registered; it holds the checksums of the other files."""
+    if seal_of(listed_files(folder)) != row.checksum:
+        raise BundleError(
+            f"{row.name}@{row.version} as it was registered", got="another checksum", where=str(folder),
+            fix=f"its files were changed: register the run again, or ringlight models rollback {row.name}",
+        )  # fmt: skip
+
+
+def registered_folder(model: str, workspace: Path | str | None = None) -> Path | None:
+    """Return the files of `NAME` (its active version), `NAME@3` or `NAME@active`; None where no model has this name.
+
+    Raises:
+        ModelError: there is no such version of it, or none is active.
+        BundleError: its files were changed.
+    """
+    root = workspace_folder(workspace)
+    name, _, version = model.partition("@")
+    if not (root / DATABASE).is_file() and not os.environ.get(DATABASE_URL):
+        return None  # asking must not make a store
+    with open_versions(workspace) as store, store.reading() as unit:
+        if not unit.versions.find(name=name):
+            return None
+        row = find_row(unit, name, version or ACTIVE)
+        folder = folder_of(root, row)
+        _require_seal(folder, row)
+        return folder
+
+
+def load_version(
+    name: str, version: int | str = ACTIVE, *, workspace: Path | str | None = None, device: str = "auto",
+    threshold: float | None = None, operating_point: str | None = None,
+) -> Predictor:  # fmt: skip
+    """Load a registered version: a number, or the one that is active.
+
+    Raises:
+        ModelError: there is no such name or version, or none is active.
+        BundleError: its files are missing, or were changed since it was registered.
+    """
+    with open_versions(workspace) as store, store.reading() as unit:
+        row = find_row(unit, name, version)
+        folder = folder_of(store.root, row)
+        _require_seal(folder, row)
+    return Predictor.from_path(folder, device=device, threshold=threshold, operating_point=operating_point)
