@@ -155,8 +155,9 @@ def earlier(rows: Iterable[tuple[str, int | None]]) -> int | None:
     active: list[int] = []
     is_on = False
     for action, version in rows:
-        if action == "rollback" and is_on:
-            active.pop()
+        if action == "rollback":
+            while active and active[-1] != version:
+                active.pop()
         elif action == "activate" and version is not None and active[-1:] != [version]:
             active.append(version)
         is_on = action != "deactivate"
@@ -189,9 +190,7 @@ def _judged(unit: UnitOfWork, root: Path, current: VersionRow | None, row: Versi
     if current is None or current.version == row.version:
         return FIRST
     try:
-        return gate_of(
-            compare_rows(unit, root, current, row), results_of(unit, root, row), tuple(row.classes), guard
-        )
+        return gate_of(compare_rows(unit, root, current, row), results_of(unit, root, row), tuple(row.classes), guard)
     except RunError as error:
         return closed(f"{current.name}@{current.version}", guard or row.classes, str(error))
 

@@ -98,9 +98,7 @@ def require_known(guard: Sequence[str], classes: Sequence[str]) -> None:
     """
     for name in guard:
         if name not in classes:
-            raise ModelError(
-                "a class of the model", got=f"`{name}`", where="--guard", fix=did_you_mean(name, classes)
-            )
+            raise ModelError("a class of the model", got=f"`{name}`", where="--guard", fix=did_you_mean(name, classes))
 
 
 def _is_worse(difference: Difference) -> bool:

@@ -14,7 +14,8 @@ from ringlight.errors import BundleError, ModelError, WorkspaceError, did_you_me
 from ringlight.inference.bundle_check import check_bundle, listed_files, seal_of
 from ringlight.inference.predictor import Predictor
 from ringlight.runtime import workspace_folder
-from ringlight.services.inside import inside, plain_name
+from ringlight.services.inside import inside, is_plain, plain_name
+from ringlight.services.standing import MANIFEST
 from ringlight.services.stores import open_store
 from ringlight.services.version_files import MODELS, place_of, recover
 from ringlight.store.session import DATABASE, DATABASE_URL, Store
@@ -139,13 +140,14 @@ def folder_of(root: Path, row: VersionRow) -> Path:
 
     Raises:
         WorkspaceError: its row was edited, or a link leads elsewhere.
+        UserError: its name was edited.
         BundleError: they are not there.
     """
-    folder = inside(root, row.path)
-    if row.path != place_of(row) or folder != root.resolve() / row.path:
+    folder = inside(root, row.path, links=False)
+    if row.path != place_of(row):
         raise WorkspaceError(
             f"the files of {row.name}@{row.version} in {place_of(row)}", got=repr(row.path), where=str(root / MODELS),
-            fix="the store was edited or a link leads elsewhere: put the files where they were",
+            fix="the store was edited: put back what it said",
         )  # fmt: skip
     plain_name(row.name, "models")
     if not folder.is_dir():
@@ -185,13 +187,14 @@ def registered_folder(model: str, workspace: Path | str | None = None) -> Path |
         BundleError: its files were changed.
     """
     root = workspace_folder(workspace)
-    name, _, version = model.partition("@")
-    if not (root / DATABASE).is_file() and not os.environ.get(DATABASE_URL):
-        return None  # asking must not make a store
+    name, at, version = model.partition("@")
+    has_store = (root / DATABASE).is_file() or bool(os.environ.get(DATABASE_URL))  # asking must not make one
+    if not has_store or not is_plain(name) or (root / "runs" / model / MANIFEST).is_file():
+        return None
     with open_versions(workspace) as store, store.reading() as unit:
         if not unit.versions.find(name=name):
             return None
-        row = find_row(unit, name, version or ACTIVE)
+        row = find_row(unit, name, version if at else ACTIVE)
         folder = folder_of(root, row)
         _require_seal(folder, row)
         return folder

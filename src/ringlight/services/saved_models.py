@@ -16,6 +16,7 @@ from ringlight.inference.tta import VIEWS
 from ringlight.runtime import determinism
 from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST
+from ringlight.services.version_files import reference_of
 from ringlight.training.evaluate import Member
 from ringlight.training.learner import DeepLearner
 from ringlight.training.rules import Rules
@@ -90,7 +91,8 @@ def open_model(
     run = folder if (folder / MANIFEST).is_file() else None
     saved = folder / "split.csv"
     return SavedModel(
-        name=(run or find_bundle(folder)).absolute().name, folder=folder, run=run, bundle=bundle,
+        name=reference_of(folder) or (run or find_bundle(folder)).absolute().name, folder=folder, run=run,
+        bundle=bundle,
         learner=DeepLearner.of_bundle(bundle, network), rules=rules,
         settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
         saved=read_split(saved) if run is not None and saved.is_file() else None,

@@ -37,6 +37,19 @@ def place_of(row: VersionRow) -> str:
     return f"{MODELS}/{row.kind}/{row.name}/v{row.version}"
 
 
+def reference_of(folder: Path) -> str | None:
+    """Return `NAME@3` of the folder of a version, None of any other.
+
+    Examples:
+        >>> reference_of(Path("workspace/models/defect/strips/v3")), reference_of(Path("runs/demo-1/bundle"))
+        ('strips@3', None)
+    """
+    place = folder.absolute()
+    found = re.fullmatch(r"v(\d+)", place.name)
+    is_version = found is not None and len(place.parts) > 4 and place.parts[-4] == MODELS
+    return f"{place.parent.name}@{found[1]}" if is_version and found is not None else None
+
+
 @contextlib.contextmanager
 def alone(root: Path, *, wait: bool = True) -> Iterator[bool]:
     """Move folders below `models/` alone; False where another process is at it and nobody wants to wait.

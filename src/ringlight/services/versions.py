@@ -14,7 +14,7 @@ from ringlight.inference.bundle import INDEX, Bundle, find_bundle
 from ringlight.inference.bundle_check import check_bundle, listed_files, seal_of
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.history import final_metrics, home_of, record
-from ringlight.services.inside import plain_name
+from ringlight.services.inside import inside, plain_name
 from ringlight.services.registered import Version, find_row, headline, open_versions, shown, shown_all
 from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST, read_manifest
@@ -69,7 +69,10 @@ def register(
         plain_name(name, "--name")
     if description is not None and len(description) > MAX_DESCRIPTION:
         raise UserError(
-            f"up to {MAX_DESCRIPTION} characters", got=str(len(description)), where="--description", fix="say it shorter"
+            f"up to {MAX_DESCRIPTION} characters",
+            got=str(len(description)),
+            where="--description",
+            fix="say it shorter",
         )
     with open_versions(workspace) as store, alone(root), copied(find_bundle(folder), root) as copy:
         recover(store)
@@ -85,7 +88,7 @@ def register(
             source = None if run is None else _recorded(unit, root, run)
             if source is not None:
                 row.run_id, row.snapshot_id = source.id, source.snapshot_id
-            put_in_place(unit, copy, root / row.path)
+            put_in_place(unit, copy, inside(root, row.path, links=False))
             unit.versions.add(row)
             unit.events.add(
                 SUBJECT, name, REGISTERED, who=who or login(), version=row.version, checksum=row.checksum,
@@ -210,7 +213,9 @@ def list_versions(
         UserError: there is no such kind.
     """
     if kind is not None and kind not in MODEL_KINDS:
-        raise UserError("a kind of model", got=f"`{kind}`", where="--kind", fix=f"choose from: {', '.join(MODEL_KINDS)}")
+        raise UserError(
+            "a kind of model", got=f"`{kind}`", where="--kind", fix=f"choose from: {', '.join(MODEL_KINDS)}"
+        )
     with open_versions(workspace) as store, store.reading() as unit:
         return shown_all(unit, unit.versions.find(name=name, kind=kind, active=active))
 
