@@ -77,13 +77,13 @@ class Versions:
     def runs(self) -> dict[int, str]:
         """Return the names of the runs that versions came of, by number."""
         query = select(RunRow.id, RunRow.name).where(RunRow.id.in_(select(VersionRow.run_id)))
-        return dict(self._session.execute(query).tuples().all())
+        return {row[0]: row[1] for row in self._session.execute(query)}
 
     def snapshots(self) -> dict[int, str]:
         """Return the fingerprints of the data that versions were trained on, by number."""
         query = select(SnapshotRow.id, SnapshotRow.fingerprint)
         query = query.where(SnapshotRow.id.in_(select(VersionRow.snapshot_id)))
-        return dict(self._session.execute(query).tuples().all())
+        return {row[0]: row[1] for row in self._session.execute(query)}
 
     def jobs(self, row: VersionRow, *, ended: bool) -> Sequence[JobRow]:
         """Return the jobs that name a version: those that have ended, or those that have not."""
