@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import ModelError, RunError
-from ringlight.services.gates import FIRST, Gate, closed, gate_of, require_known
-from ringlight.services.registered import find_row, open_versions, require_whole
-from ringlight.services.version_compare import compare_rows, results_of
-from ringlight.services.versions import login
+from ringlight.services.registered import find_row, login, open_versions, require_whole
 from ringlight.store.tables import ActivationRow
 from ringlight.store.versions import SUBJECT
 
 if TYPE_CHECKING:
+    from ringlight.services.gates import Gate
     from ringlight.store.session import Store, UnitOfWork
     from ringlight.store.tables import VersionRow
 
@@ -186,6 +184,9 @@ def _before(unit: UnitOfWork, name: str) -> VersionRow:
 
 
 def _judged(unit: UnitOfWork, root: Path, current: VersionRow | None, row: VersionRow, guard: Sequence[str]) -> Gate:
+    from ringlight.services.gates import FIRST, closed, gate_of, require_known
+    from ringlight.services.version_compare import compare_rows, results_of
+
     require_known(guard, row.classes)
     if current is None or current.version == row.version:
         return FIRST

@@ -1,4 +1,4 @@
-"""Registered versions looked up by name, `NAME@3` or `NAME@active`, and loaded."""
+"""Registered versions: listed, looked up by name, `NAME@3` or `NAME@active`, and loaded; nothing heavy till then."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringlight.errors import BundleError, ModelError, WorkspaceError, did_you_mean
-from ringlight.inference.bundle_check import check_bundle, listed_files, seal_of
-from ringlight.inference.predictor import Predictor
+from ringlight.errors import BundleError, ModelError, UserError, WorkspaceError, did_you_mean
+from ringlight.inference.bundle_files import check_files, listed_files, seal_of
 from ringlight.runtime import workspace_folder
 from ringlight.services.inside import inside, is_plain, plain_name
-from ringlight.services.standing import MANIFEST
 from ringlight.services.stores import open_store
 from ringlight.services.version_files import MODELS, place_of, recover
 from ringlight.store.session import DATABASE, DATABASE_URL, Store
-from ringlight.training.compare import HEADLINES
+from ringlight.store.tables import MODEL_KINDS
+from ringlight.store.versions import SUBJECT
 
 if TYPE_CHECKING:
+    from ringlight.inference.predictor import Predictor
     from ringlight.store.session import UnitOfWork
     from ringlight.store.tables import VersionRow
 
@@ -50,11 +50,6 @@ class Version:
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
-    @property
-    def headline(self) -> tuple[str, float] | None:
-        """The first of the headline scores that it has."""
-        return headline(self.metrics)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -62,16 +57,6 @@ class Version:
             **values, "metrics": dict(self.metrics), "classes": list(self.classes),
             "created": self.created.isoformat(timespec="seconds"),
         }  # fmt: skip
-
-
-def headline(metrics: Mapping[str, float]) -> tuple[str, float] | None:
-    """Return the score that a version is named by.
-
-    Examples:
-        >>> headline({"accuracy": 0.9, "macro_f1": 0.8})
-        ('macro_f1', 0.8)
-    """
-    return next(((name, metrics[name]) for name in HEADLINES if name in metrics), None)
 
 
 @contextlib.contextmanager
@@ -166,7 +151,7 @@ def require_whole(root: Path, row: VersionRow) -> Path:
     """
     folder = folder_of(root, row)
     _require_seal(folder, row)
-    check_bundle(folder)
+    check_files(folder)
     return folder
 
 
@@ -186,6 +171,8 @@ def registered_folder(model: str, workspace: Path | str | None = None) -> Path |
         ModelError: there is no such version of it, or none is active.
         BundleError: its files were changed.
     """
+    from ringlight.services.standing import MANIFEST  # with all of training behind it
+
     root = workspace_folder(workspace)
     name, at, version = model.partition("@")
     has_store = (root / DATABASE).is_file() or bool(os.environ.get(DATABASE_URL))  # asking must not make one
@@ -210,8 +197,55 @@ def load_version(
         ModelError: there is no such name or version, or none is active.
         BundleError: its files are missing, or were changed since it was registered.
     """
+    from ringlight.inference.predictor import Predictor
+
     with open_versions(workspace) as store, store.reading() as unit:
         row = find_row(unit, name, version)
         folder = folder_of(store.root, row)
         _require_seal(folder, row)
     return Predictor.from_path(folder, device=device, threshold=threshold, operating_point=operating_point)
+
+
+def login() -> str:
+    """Return who is logged in, for the audit trail."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def list_versions(
+    *, name: str | None = None, kind: str | None = None, active: bool = False, workspace: Path | str | None = None
+) -> list[Version]:
+    """Return versions by name, the latest of each first.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if kind is not None and kind not in MODEL_KINDS:
+        raise UserError(
+            "a kind of model", got=f"`{kind}`", where="--kind", fix=f"choose from: {', '.join(MODEL_KINDS)}"
+        )
+    with open_versions(workspace) as store, store.reading() as unit:
+        return shown_all(unit, unit.versions.find(name=name, kind=kind, active=active))
+
+
+def get_version(name: str, version: int | str, *, workspace: Path | str | None = None) -> Version:
+    """Return one version: by its number, or the active one.
+
+    Raises:
+        ModelError: there is no such name or version, or none is active.
+    """
+    with open_versions(workspace) as store, store.reading() as unit:
+        return shown(unit, find_row(unit, name, version))
+
+
+def events_of(name: str, *, workspace: Path | str | None = None) -> list[dict[str, Any]]:
+    """Return what happened to the versions of a name, the earliest first: registered, activated, refused, deleted."""
+    with open_versions(workspace) as store, store.reading() as unit:
+        return [
+            {"at": one.at.isoformat(timespec="seconds"), "what": one.what, "who": one.who, **(one.data or {})}
+            for one in unit.events.of(SUBJECT, name)
+        ]

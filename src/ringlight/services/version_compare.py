@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import RunError
-from ringlight.inference.bundle import INDEX
+from ringlight.inference.bundle_files import INDEX
 from ringlight.services.inside import inside
 from ringlight.services.registered import Version, find_row, folder_of, open_versions, shown_all
 from ringlight.training.compare import Comparison, compare_results

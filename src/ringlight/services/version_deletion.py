@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import BundleError, ModelError, WorkspaceError
 from ringlight.runtime import workspace_folder
-from ringlight.services.registered import find_row, folder_of, open_versions
+from ringlight.services.registered import find_row, folder_of, login, open_versions
 from ringlight.services.version_files import alone, files_of, recover, set_aside
-from ringlight.services.versions import login
 from ringlight.store.versions import SUBJECT
 
 if TYPE_CHECKING:

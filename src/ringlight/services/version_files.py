@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from ringlight.errors import BundleError
 from ringlight.files import unwritable
-from ringlight.inference.bundle_check import listed_files
+from ringlight.inference.bundle_files import listed_files
 from ringlight.runtime import LOGGER
 
 if TYPE_CHECKING:

@@ -1,26 +1,26 @@
-"""Register the models of runs as versions of a name, and list them."""
+"""Register the models of runs as versions of a name."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, ModelError, RunError, UserError
-from ringlight.inference.bundle import INDEX, Bundle, find_bundle
-from ringlight.inference.bundle_check import check_bundle, listed_files, seal_of
+from ringlight.inference.bundle import INDEX, Bundle, check_bundle, find_bundle
+from ringlight.inference.bundle_files import listed_files, seal_of
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.history import final_metrics, home_of, record
 from ringlight.services.inside import inside, plain_name
-from ringlight.services.registered import Version, find_row, headline, open_versions, shown, shown_all
+from ringlight.services.registered import Version, login, open_versions, shown
 from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.services.version_files import alone, copied, place_of, put_in_place, recover
 from ringlight.store.tables import MODEL_KINDS, RunRow, VersionRow
 from ringlight.store.versions import REGISTERED, SUBJECT
+from ringlight.training.compare import HEADLINES
 from ringlight.training.results_file import load_results
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def label_of(moment: datetime, metrics: Mapping[str, float]) -> str:
         >>> label_of(datetime(2026, 11, 29, 10, 15, tzinfo=UTC), {"macro_f1": 0.9312})
         '20261129_101500_macro_f1_0.93'
     """
-    first = headline(metrics)
-    return moment.strftime("%Y%m%d_%H%M%S") + ("" if first is None else f"_{first[0]}_{first[1]:.2f}")
+    first = next((f"_{name}_{metrics[name]:.2f}" for name in HEADLINES if name in metrics), "")
+    return moment.strftime("%Y%m%d_%H%M%S") + first
 
 
 def _metrics(run: Path | None, copy: Path, bundle: Bundle) -> dict[str, float]:
@@ -192,48 +192,3 @@ def _tell(listeners: Sequence[Listener], made: Version, folder: Path) -> None:
             listener(made, folder)
         except Exception as error:  # noqa: BLE001 - whoever listens, the version is registered
             LOGGER.warning("%s is registered, but not told on: %s: %s", made, type(error).__name__, error)
-
-
-def login() -> str:
-    """Return who is logged in, for the audit trail."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
-
-
-def list_versions(
-    *, name: str | None = None, kind: str | None = None, active: bool = False, workspace: Path | str | None = None
-) -> list[Version]:
-    """Return versions by name, the latest of each first.
-
-    Raises:
-        UserError: there is no such kind.
-    """
-    if kind is not None and kind not in MODEL_KINDS:
-        raise UserError(
-            "a kind of model", got=f"`{kind}`", where="--kind", fix=f"choose from: {', '.join(MODEL_KINDS)}"
-        )
-    with open_versions(workspace) as store, store.reading() as unit:
-        return shown_all(unit, unit.versions.find(name=name, kind=kind, active=active))
-
-
-def get_version(name: str, version: int | str, *, workspace: Path | str | None = None) -> Version:
-    """Return one version: by its number, or the active one.
-
-    Raises:
-        ModelError: there is no such name or version, or none is active.
-    """
-    with open_versions(workspace) as store, store.reading() as unit:
-        return shown(unit, find_row(unit, name, version))
-
-
-def events_of(name: str, *, workspace: Path | str | None = None) -> list[dict[str, Any]]:
-    """Return what happened to the versions of a name, the earliest first: registered, activated, refused, deleted."""
-    with open_versions(workspace) as store, store.reading() as unit:
-        return [
-            {"at": one.at.isoformat(timespec="seconds"), "what": one.what, "who": one.who, **(one.data or {})}
-            for one in unit.events.of(SUBJECT, name)
-        ]

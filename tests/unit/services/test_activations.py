@@ -14,9 +14,10 @@ import pytest
 from ringlight.errors import BundleError, ModelError
 from ringlight.services import activations
 from ringlight.services.activations import activate, deactivate, rollback, trail
+from ringlight.services.registered import events_of, list_versions
 from ringlight.services.stores import open_store
 from ringlight.services.version_compare import compare_versions
-from ringlight.services.versions import events_of, list_versions, register
+from ringlight.services.versions import register
 
 MakeRun = Callable[..., Path]
 
@@ -143,7 +144,8 @@ def test_a_gate_refuses_what_is_worse_on_a_class_and_says_by_how_much(made: Call
     with pytest.raises(
         ModelError,
         match=r"^strips@2: expected no guarded class worse than with strips@1, "
-        r"got recall of `crack` is lower by 0\.300 \(95 % interval 0\.1\d\d to 0\.4\d\d\) on 40 records; strips@1 stays active; without --gate it is not asked$",
+        r"got recall of `crack` is lower by 0\.300 \(95 % interval 0\.1\d\d to 0\.4\d\d\) on 40 records; "
+        r"strips@1 stays active; without --gate it is not asked$",
     ):
         activate("strips", 2, gate=True, who="kim", workspace=workspace)
     assert active(workspace) == [1]

@@ -11,9 +11,10 @@ import pytest
 from ringlight.errors import ModelError, WorkspaceError
 from ringlight.services import version_deletion, version_files
 from ringlight.services.activations import activate, rollback
+from ringlight.services.registered import events_of, list_versions
 from ringlight.services.stores import open_store
 from ringlight.services.version_deletion import delete, plan_deletion
-from ringlight.services.versions import events_of, list_versions, register
+from ringlight.services.versions import register
 from ringlight.store.tables import JobRow
 
 MakeRun = Callable[..., Path]

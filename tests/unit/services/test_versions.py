@@ -20,12 +20,12 @@ from sqlalchemy import text
 from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, ModelError, RunError, UserError, WorkspaceError
 from ringlight.files import file_sha256
-from ringlight.inference.bundle import _digest
+from ringlight.inference.bundle_files import digest
 from ringlight.models import build_model
 from ringlight.services import runs, version_files, versions
-from ringlight.services.registered import load_version, registered_folder
+from ringlight.services.registered import events_of, get_version, list_versions, load_version, registered_folder
 from ringlight.services.stores import open_store
-from ringlight.services.versions import get_version, kind_of, list_versions, register
+from ringlight.services.versions import kind_of, register
 
 MakeRun = Callable[..., Path]
 
@@ -66,7 +66,7 @@ def test_a_run_is_registered_with_what_is_known_of_it(tmp_path: Path, make_finis
     ]  # fmt: skip
     assert get_version("strips", "v1", workspace=tmp_path) == made
     assert json.loads(json.dumps(made.to_dict()))["run"] == "strips-1"
-    assert [(event["what"], event["who"]) for event in versions.events_of("strips", workspace=tmp_path)] == [
+    assert [(event["what"], event["who"]) for event in events_of("strips", workspace=tmp_path)] == [
         ("registered", "kim")
     ]
 
@@ -150,7 +150,7 @@ def resealed(bundle: Path, **files: str) -> None:
     index = json.loads((bundle / "bundle.json").read_text())
     digests = {path.name: file_sha256(path) for path in bundle.iterdir() if path.name != "bundle.json"}
     index = {key: value for key, value in index.items() if key != "index_sha256"} | {"files": digests | files}
-    (bundle / "bundle.json").write_text(json.dumps({**index, "index_sha256": _digest(index)}))
+    (bundle / "bundle.json").write_text(json.dumps({**index, "index_sha256": digest(index)}))
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path, make_finished: MakeRun) -> None:
