@@ -77,7 +77,7 @@ class ModelManager:
             UserError: there is no such status.
         """
         given = {"status": status, "metrics": None if metrics is None else dict(metrics), "error": error}
-        values = {key: value for key, value in given.items() if value is not None}
+        values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if status is not None:
             _require_state(status)
             values["finished"] = datetime.now(UTC) if status in ENDED else None

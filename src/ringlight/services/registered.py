@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringlight.errors import BundleError, ModelError, UserError, WorkspaceError, did_you_mean
-from ringlight.inference.bundle_files import check_files, listed_files, seal_of
+from ringlight.errors import BundleError, ModelError, RunError, UserError, WorkspaceError, did_you_mean
+from ringlight.inference.bundle_files import INDEX, check_files, listed_files, seal_of
 from ringlight.runtime import workspace_folder
 from ringlight.services.inside import inside, is_plain, plain_name
 from ringlight.services.stores import open_store
-from ringlight.services.version_files import MODELS, place_of, recover
+from ringlight.services.version_files import MODELS, place_of, recover, reference_of
 from ringlight.store.session import DATABASE, DATABASE_URL, Store
 from ringlight.store.tables import MODEL_KINDS
 from ringlight.store.versions import SUBJECT
@@ -164,6 +164,53 @@ def _require_seal(folder: Path, row: VersionRow) -> None:
         )  # fmt: skip
 
 
+def run_of(unit: UnitOfWork, root: Path, row: VersionRow) -> Path:
+    """Return the folder of the run that a version came of.
+
+    Raises:
+        RunError: the run is gone, or its model is another by now.
+    """
+    reference = f"{row.name}@{row.version}"
+    run = None if row.run_id is None else unit.runs.by_id(row.run_id)
+    fix = "judge both on one test set: ringlight evaluate, then ringlight compare"
+    if run is None:
+        raise RunError("the run it came of", got="none", where=reference, fix=fix)
+    folder = inside(root, run.path)
+    if not (folder / "results.json").is_file():
+        raise RunError("the folder of its run", got=f"no results in {folder}", where=reference, fix=fix)
+    try:
+        is_same = (folder / "bundle" / INDEX).read_bytes() == (folder_of(root, row) / INDEX).read_bytes()
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise RunError("a run whose model it is", got=f"another model in {folder}", where=reference, fix=fix)
+    return folder
+
+
+def run_behind(folder: Path) -> Path | None:
+    """Return the run that the files of a version came of, which knows its test part and what the model has seen.
+
+    None where the folder is none of a version, or the run is gone.
+    """
+    reference = reference_of(folder)
+    if reference is None:
+        return None
+    root, (name, _, version) = folder.absolute().parents[3], reference.partition("@")
+    if not _has_store(root):
+        return None
+    with open_store(root) as store, store.reading() as unit:
+        row = unit.versions.get(name, int(version))
+        try:
+            return None if row is None else run_of(unit, root, row)
+        except (RunError, BundleError):
+            return None
+
+
+def _has_store(root: Path) -> bool:
+    """Return whether there is a store to ask; asking must not make one."""
+    return (root / DATABASE).is_file() or bool(os.environ.get(DATABASE_URL))
+
+
 def registered_folder(model: str, workspace: Path | str | None = None) -> Path | None:
     """Return the files of `NAME` (its active version), `NAME@3` or `NAME@active`; None where no model has this name.
 
@@ -175,8 +222,7 @@ def registered_folder(model: str, workspace: Path | str | None = None) -> Path |
 
     root = workspace_folder(workspace)
     name, at, version = model.partition("@")
-    has_store = (root / DATABASE).is_file() or bool(os.environ.get(DATABASE_URL))  # asking must not make one
-    if not has_store or not is_plain(name) or (root / "runs" / model / MANIFEST).is_file():
+    if not _has_store(root) or not is_plain(name) or (root / "runs" / model / MANIFEST).is_file():
         return None
     with open_versions(workspace) as store, store.reading() as unit:
         if not unit.versions.find(name=name):

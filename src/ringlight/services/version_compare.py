@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import RunError
-from ringlight.inference.bundle_files import INDEX
-from ringlight.services.inside import inside
-from ringlight.services.registered import Version, find_row, folder_of, open_versions, shown_all
+from ringlight.services.registered import Version, find_row, open_versions, run_of, shown_all
 from ringlight.training.compare import Comparison, compare_results
 from ringlight.training.results_file import Results, load_results
 
@@ -97,22 +95,6 @@ def results_of(unit: UnitOfWork, root: Path, row: VersionRow) -> Results:
     Raises:
         RunError: the run is gone, or its model is another by now.
     """
-    reference = f"{row.name}@{row.version}"
-    run = None if row.run_id is None else unit.runs.by_id(row.run_id)
-    fix = "judge both on one test set: ringlight evaluate, then ringlight compare"
-    if run is None:
-        raise RunError("the run it came of", got="none", where=reference, fix=fix)
-    folder = inside(root, run.path)
-    if not (folder / "results.json").is_file():
-        raise RunError("the folder of its run", got=f"no results in {folder}", where=reference, fix=fix)
-    if not _same(folder / "bundle" / INDEX, folder_of(root, row) / INDEX):
-        raise RunError("a run whose model it is", got=f"another model in {folder}", where=reference, fix=fix)
+    folder = run_of(unit, root, row)
     values: Mapping[str, Any] = load_results(folder / "results.json")[0]
-    return Results({**values, "run": reference}, folder)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.read_bytes() == other.read_bytes()
-    except OSError:
-        return False
+    return Results({**values, "run": f"{row.name}@{row.version}"}, folder)
