@@ -64,10 +64,6 @@ def test_register_activate_load(run: Any) -> None:
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     loaded = rl.load_model("api", workspace=workspace)
     assert np.array_equal(loaded.predict(image).probabilities, rl.load(run).predict(image).probabilities)
-    judged = rl.evaluate("api", workspace=workspace)  # on the test part of its run, which is still there
-    assert judged.results["run"] == "api@1"
-    assert judged.results["test"]["scalars"] == run.results["test"]["scalars"]
-    assert judged.folder.parent.parent == run.folder
 
 
 def test_a_stored_operating_point_decides_when_it_is_named(run: Any) -> None:

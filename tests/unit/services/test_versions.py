@@ -24,6 +24,7 @@ from ringlight.inference.bundle_files import digest
 from ringlight.models import build_model
 from ringlight.services import runs, version_files, versions
 from ringlight.services.registered import events_of, get_version, list_versions, load_version, registered_folder
+from ringlight.services.saved_models import open_model
 from ringlight.services.stores import open_store
 from ringlight.services.versions import kind_of, register
 
@@ -234,6 +235,11 @@ def test_a_model_is_loaded_by_its_name(tmp_path: Path, make_finished: MakeRun) -
     expected = runs.load_model(run).predict(image).probabilities
     for loaded in (load_version("strips", 1, workspace=tmp_path), runs.load_model("strips@1", workspace=tmp_path)):
         assert np.array_equal(loaded.predict(image).probabilities, expected)
+    # Judged, it has the test part of its run, and what the run has seen counts as seen.
+    opened = open_model("strips@1", tmp_path, None, None)
+    assert (opened.name, opened.run) == ("strips@1", run)
+    shutil.move(run / "results.json", run / "elsewhere")
+    assert open_model("strips@1", tmp_path, None, None).run is None
     # The name of a model wins over the beginning of a run's, and says why it stands for nothing yet.
     with pytest.raises(ModelError) as caught:
         runs.load_model("strips", workspace=tmp_path)
