@@ -24,12 +24,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ringlight.services.activations import activate, trail
-from ringlight.services.versions import list_versions, register
 
 from ringlight.data.preprocess import InputSpec
 from ringlight.inference.bundle import Bundle, write_bundle
+from ringlight.services.activations import activate, trail
+from ringlight.services.registered import list_versions
 from ringlight.services.stores import open_store
+from ringlight.services.versions import register
 from ringlight.store.tables import RunRow
 from ringlight.training.checkpoints import LAST, WholeCheckpointIO
 

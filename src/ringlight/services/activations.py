@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import ModelError, RunError
-from ringlight.services.registered import find_row, login, open_versions, require_whole
+from ringlight.services.registered import find_row, open_versions, require_whole, signed
 from ringlight.store.tables import ActivationRow
 from ringlight.store.versions import SUBJECT
 
@@ -65,7 +65,7 @@ def activate(
         ModelError: there is no such version, the gate refused it, or another became active meanwhile.
         BundleError: its files are missing or were changed.
     """
-    who = who or login()
+    who, why = signed(who, why)
     if guard and not gate:
         raise ModelError("--guard with --gate", got="--guard alone", where="activate", fix="add --gate")
     with open_versions(workspace) as store:
@@ -74,17 +74,17 @@ def activate(
             before = None if current is None else current.version
             judged = _judged(unit, store.root, current, row, guard) if gate else None
         require_whole(store.root, row)
-        if before == row.version:
-            return Activation(
-                name=name, action="activate", from_version=before, to_version=before, who=who, why=why, at=None,
-                checksum=row.checksum, changed=False,
-            )  # fmt: skip
         if judged is not None and not judged.passed:
             _refuse(store, row, judged, who)
         with store.writing() as unit:
             unit.versions.lock(name)
             row, current = find_row(unit, name, row.version), unit.versions.active(name)
             now = None if current is None else current.version
+            if now == row.version:
+                return Activation(
+                    name=name, action="activate", from_version=now, to_version=now, who=who, why=why, at=None,
+                    checksum=row.checksum, changed=False,
+                )  # fmt: skip
             if judged is not None and now != before:
                 raise ModelError(
                     f"the gate's {_shown(before)} still active", got=_shown(now), where=name,
@@ -101,10 +101,11 @@ def deactivate(
     Raises:
         ModelError: none is active, or there is no such name.
     """
+    who, why = signed(who, why)
     with open_versions(workspace) as store, store.writing() as unit:
         unit.versions.lock(name)
         find_row(unit, name, "active")
-        return _write(unit, "deactivate", None, name, who or login(), why)
+        return _write(unit, "deactivate", None, name, who, why)
 
 
 def rollback(
@@ -116,6 +117,7 @@ def rollback(
         ModelError: there was none before, or it was deleted.
         BundleError: its files are missing or were changed.
     """
+    who, why = signed(who, why)
     with open_versions(workspace) as store:
         with store.reading() as unit:
             target = _before(unit, name)
@@ -128,7 +130,7 @@ def rollback(
                     f"{name}@{target.version} to go back to", got=f"{name}@{row.version}", where=name,
                     fix="another version became active meanwhile: look, then run again",
                 )  # fmt: skip
-            return _write(unit, "rollback", row, name, who or login(), why)
+            return _write(unit, "rollback", row, name, who, why)
 
 
 def trail(name: str, *, workspace: Path | str | None = None) -> list[Activation]:

@@ -73,7 +73,7 @@ def gate_of(
         return closed(pair.reference, guarded, pair.refused)
     if pair.run in comparison.leaky:
         return closed(pair.reference, guarded, "its split leaks, so that its scores are too good")
-    supports = {name: int(row["support"]) for name, row in results["test"]["per_class"].items()}
+    supports = {name: int(row.get("support") or 0) for name, row in (results["test"].get("per_class") or {}).items()}
     found, reasons = {}, []
     for name in guarded:
         difference = pair.per_class.get(name, {}).get("recall")

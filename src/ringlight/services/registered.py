@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ringlight.store.tables import VersionRow
 
 ACTIVE = "active"
+MAX_WHO, MAX_TEXT = 200, 2000
+"""Characters of a name, and of a sentence, that somebody gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +95,17 @@ def find_row(unit: UnitOfWork, name: str, version: int | str) -> VersionRow:
     Raises:
         ModelError: there is no such name or version, or none is active.
     """
+    known = [one.version for one in unit.versions.find(name=name)] if is_plain(name) else []
+    if not known:
+        names = sorted({one.name for one in unit.versions.find()})
+        fix = did_you_mean(name, names) if names else "there is none yet: ringlight models register RUN"
+        raise ModelError(
+            "a registered model", got=f"`{name}`" if is_plain(name) else repr(name), where="models", fix=fix
+        )
     number = _number(name, version)
     row = unit.versions.active(name) if number is None else unit.versions.get(name, number)
     if row is not None:
         return row
-    known = [one.version for one in unit.versions.find(name=name)]
-    if not known:
-        names = sorted({one.name for one in unit.versions.find()})
-        fix = did_you_mean(name, names) if names else "there is none yet: ringlight models register RUN"
-        raise ModelError("a registered model", got=f"`{name}`", where="models", fix=fix)
     if number is None:
         fix = f"activate one: ringlight models activate {name} {known[0]}"
         raise ModelError("an active version", got=f"none of {len(known)}", where=name, fix=fix)
@@ -116,7 +120,7 @@ def _number(name: str, version: int | str) -> int | None:
         return None
     digits = text.removeprefix("v")
     if not digits.isdecimal() or not digits.isascii() or len(digits) > 9:
-        raise ModelError("a version's number, or active", got=f"`{text}`", where=name, fix=f"write {name}@3")
+        raise ModelError("a version's number, or active", got=repr(text), where=name, fix="write 3, or v3")
     return int(digits)
 
 
@@ -250,6 +254,29 @@ def load_version(
         folder = folder_of(store.root, row)
         _require_seal(folder, row)
     return Predictor.from_path(folder, device=device, threshold=threshold, operating_point=operating_point)
+
+
+def signed(who: str | None, why: str | None = None) -> tuple[str, str | None]:
+    """Return who does something, by default whoever is logged in, and why, as the audit trail keeps them.
+
+    Raises:
+        UserError: they are longer than it has room for, or hold what no line holds.
+    """
+    for text, most, where in ((who, MAX_WHO, "--who"), (why, MAX_TEXT, "--why")):
+        line(text, most, where)
+    return who or login(), why
+
+
+def line(text: str | None, most: int, where: str) -> str | None:
+    """Return a text that somebody typed, if it is one line that is short enough.
+
+    Raises:
+        UserError: it is not.
+    """
+    if text is not None and (len(text) > most or not text.isprintable()):
+        got = f"{len(text)} characters" if len(text) > most else "line breaks or signs that cannot be printed"
+        raise UserError(f"one line of up to {most} characters", got=got, where=where, fix="say it shorter, on one line")
+    return text
 
 
 def login() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import BundleError, ModelError, WorkspaceError
 from ringlight.runtime import workspace_folder
-from ringlight.services.registered import find_row, folder_of, login, open_versions
+from ringlight.services.registered import find_row, folder_of, open_versions, signed
 from ringlight.services.version_files import alone, files_of, recover, set_aside
 from ringlight.store.versions import SUBJECT
 
@@ -71,7 +71,7 @@ def delete(plan: Deletion, *, who: str | None = None, workspace: Path | str | No
         ModelError: it is gone or active by now, or a job uses it.
         WorkspaceError: its files are not those that were listed, or cannot be moved; nothing is deleted.
     """
-    root = workspace_folder(workspace)
+    root, (who, _) = workspace_folder(workspace), signed(who)
     with open_versions(workspace) as store, alone(root):
         recover(store)
         with store.writing() as unit:
@@ -82,7 +82,7 @@ def delete(plan: Deletion, *, who: str | None = None, workspace: Path | str | No
             _move_away(unit, root, row, plan)
             unit.versions.delete(row)
             unit.events.add(
-                SUBJECT, plan.name, "deleted", who=who or login(), version=plan.version, checksum=plan.checksum,
+                SUBJECT, plan.name, "deleted", who=who, version=plan.version, checksum=plan.checksum,
                 files=len(plan.files), num_bytes=plan.num_bytes,
             )  # fmt: skip
 

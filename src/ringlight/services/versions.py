@@ -14,7 +14,7 @@ from ringlight.inference.bundle_files import listed_files, seal_of
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.history import final_metrics, home_of, record
 from ringlight.services.inside import inside, plain_name
-from ringlight.services.registered import Version, login, open_versions, shown
+from ringlight.services.registered import MAX_TEXT, Version, line, open_versions, shown, signed
 from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.services.version_files import alone, copied, place_of, put_in_place, recover
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ringlight.store.session import UnitOfWork
 
 WINDOW, VIEW, DEFECT, DETECTION = "window", "view", "defect", "detection"
-MAX_DESCRIPTION = 2000
 
 Listener = Callable[[Version, Path], None]
 """Is told of a new version and the folder of its files, once it is there."""
@@ -67,13 +66,8 @@ def register(
     _require_finished(run)
     if name is not None:
         plain_name(name, "--name")
-    if description is not None and len(description) > MAX_DESCRIPTION:
-        raise UserError(
-            f"up to {MAX_DESCRIPTION} characters",
-            got=str(len(description)),
-            where="--description",
-            fix="say it shorter",
-        )
+    line(description, MAX_TEXT, "--description")
+    who, _ = signed(who)
     with open_versions(workspace) as store, alone(root), copied(find_bundle(folder), root) as copy:
         recover(store)
         bundle = check_bundle(copy)
@@ -91,7 +85,7 @@ def register(
             put_in_place(unit, copy, inside(root, row.path, links=False))
             unit.versions.add(row)
             unit.events.add(
-                SUBJECT, name, REGISTERED, who=who or login(), version=row.version, checksum=row.checksum,
+                SUBJECT, name, REGISTERED, who=who, version=row.version, checksum=row.checksum,
                 run=None if run is None else run.name,
             )  # fmt: skip
             unit.flush()

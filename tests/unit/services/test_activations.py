@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from ringlight.errors import BundleError, ModelError
-from ringlight.services import activations
 from ringlight.services.activations import activate, deactivate, rollback, trail
-from ringlight.services.registered import events_of, list_versions
+from ringlight.services.registered import events_of, list_versions, login
 from ringlight.services.stores import open_store
 from ringlight.services.version_compare import compare_versions
 from ringlight.services.versions import register
@@ -54,7 +53,7 @@ def test_every_change_is_on_the_trail(made: Callable[..., Path]) -> None:
     assert (again.changed, again.at) == (False, None)
     activate("strips", 2, workspace=workspace)
     assert active(workspace) == [2]
-    assert trail("strips", workspace=workspace)[0].who == activations.login()
+    assert trail("strips", workspace=workspace)[0].who == login()
     deactivate("strips", who="kim", why="recall", workspace=workspace)
     assert active(workspace) == []
     with pytest.raises(ModelError, match="expected an active version, got none of 2"):

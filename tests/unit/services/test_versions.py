@@ -121,8 +121,14 @@ def test_only_finished_runs_are_registered(tmp_path: Path, make_finished: MakeRu
         register("strips-1", workspace=tmp_path)
     with pytest.raises(RunError, match="which names 0"):
         register("nosuch", workspace=tmp_path)
-    with pytest.raises(UserError, match="expected up to 2000 characters, got 2001"):
-        register(make_finished(tmp_path, "b"), description="x" * 2001, workspace=tmp_path)
+    make_finished(tmp_path, "b")
+    for given, message in (
+        ({"description": "x" * 2001}, "--description: expected one line of up to 2000 characters, got 2001 characters"),
+        ({"description": "a\nb"}, "--description: .*, got line breaks or signs that cannot be printed"),
+        ({"who": "x" * 201}, "--who: expected one line of up to 200 characters"),
+    ):
+        with pytest.raises(UserError, match=message):
+            register("b", **given, workspace=tmp_path)
     assert not (tmp_path / "models").exists()
 
 
@@ -261,6 +267,11 @@ def test_versions_that_are_not_there(tmp_path: Path, make_finished: MakeRun) -> 
     for version in ("", "2", "x", "-1", "1.0", "٣", "9" * 30):
         with pytest.raises(ModelError, match=r"^strips: expected a version"):
             runs.model_folder(f"strips@{version}", tmp_path)
+    for name in ("a\nb", "a\0b", "../x"):
+        with pytest.raises(
+            ModelError, match=r"^models: expected a registered model, got '[^\n]*'; choose from: strips$"
+        ):
+            get_version(name, 1, workspace=tmp_path)
     with pytest.raises(
         ModelError, match=r"^models: expected a registered model, got `strip`; did you mean `strips`\?$"
     ):
