@@ -1,4 +1,4 @@
-"""`import ringlight as rl`: five names, nothing heavy until one is used."""
+"""`import ringlight as rl`: a few names, nothing heavy until one is used."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_names_are_there_and_others_are_not() -> None:
     names = {"train", "cross_validate", "load", "evaluate", "load_results", "compare_results", "__version__"}
+    names |= {"history", "reproduce"}
     assert names <= set(dir(rl))
     assert set(rl.__all__) == names
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
@@ -53,6 +54,13 @@ def test_train_load_predict(run: Any) -> None:
     assert scores[0].probabilities.shape == (2, 4)
     assert scores[0].rows()[1]["id"] == "array 1"
     assert rl.load(run, threshold=1e-6).predict(image).labels == [[f"defect_{number}" for number in range(1, 5)]]
+
+
+def test_what_was_trained_is_in_the_history(run: Any) -> None:
+    (card,) = rl.history(status=["completed"], metric="macro_f1", workspace=run.folder.parent.parent)
+    assert (card.name, card.score) == (run.folder.name, run.results["test"]["scalars"]["macro_f1"])
+    with pytest.raises(RunError, match="expected a run's folder, name, or the beginning of one name"):
+        rl.reproduce("nothing", workspace=run.folder.parent.parent)
 
 
 def test_a_stored_operating_point_decides_when_it_is_named(run: Any) -> None:

@@ -155,6 +155,7 @@ def why_not_promised(folder: Path, again: Path) -> tuple[str, ...]:
 
 
 def _note(found: Reproduction, home: Path) -> None:
-    told = {"again": found.again, "identical": found.is_identical, "verdict": found.verdict}
     with open_store(home) as store, store.writing() as unit:
-        unit.events.add("run", found.run, "reproduced", **told)
+        unit.events.add(
+            "run", found.run, "reproduced", again=found.again, identical=found.is_identical, verdict=found.verdict
+        )

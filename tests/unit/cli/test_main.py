@@ -21,6 +21,7 @@ from ringlight.services import runs
 Ends = Callable[[BaseException], None]
 COMMANDS: list[list[str]] = [[], ["demo"], ["train"], ["predict"], ["evaluate"], ["compare"], ["doctor"], ["data"]]
 COMMANDS += [["data", name] for name in ("stats", "check", "split", "preview")]
+COMMANDS += [["runs"], *(["runs", name] for name in ("list", "show", "log", "compare", "resume", "reproduce", "import"))]
 
 
 @pytest.fixture(autouse=True)
