@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import RinglightError, WorkspaceError
-from ringlight.runtime import process_runs
+from ringlight.processes import process_runs
 from ringlight.services.history import mark_lost, record
 from ringlight.services.standing import MANIFEST
 from ringlight.services.stores import open_store

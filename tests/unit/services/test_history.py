@@ -14,7 +14,7 @@ import pytest
 
 from ringlight.data.split import write_split
 from ringlight.errors import InterruptedRunError
-from ringlight.runtime import this_process
+from ringlight.processes import this_process
 from ringlight.services import history
 from ringlight.services.history import LOST, Recorder, mark_lost
 from ringlight.services.imports import import_runs

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ringlight.errors import RunError, UserError, WorkspaceError
-from ringlight.runtime import this_process
+from ringlight.processes import this_process
 from ringlight.services import run_details
 from ringlight.services.imports import import_runs
 from ringlight.services.run_details import epochs, log_lines, settings_apart, show

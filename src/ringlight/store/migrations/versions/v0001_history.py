@@ -20,23 +20,15 @@ def _one_of(name: str, *words: str) -> sa.Enum:
 
 def upgrade() -> None:
     """Create the tables."""
-    op.create_table(
-        "activations",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column(
-            "action", _one_of("ck_activations_activation_action", "activate", "rollback", "deactivate"), nullable=False
-        ),
-        sa.Column("from_version", sa.Integer(), nullable=True),
-        sa.Column("to_version", sa.Integer(), nullable=True),
-        sa.Column("to_checksum", sa.String(length=64), nullable=True),
-        sa.Column("who", sa.String(length=200), nullable=False),
-        sa.Column("why", sa.Text(), nullable=True),
-        sa.Column("gate", JSON, nullable=True),
-        sa.Column("at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_activations")),
-    )
-    op.create_index(op.f("ix_activations_name"), "activations", ["name"], unique=False)
+    _datasets()
+    _annotations_and_splits()
+    _runs()
+    _what_runs_leave()
+    _versions()
+    _what_happened()
+
+
+def _datasets() -> None:
     op.create_table(
         "datasets",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -48,18 +40,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_datasets")),
         sa.UniqueConstraint("name", name=op.f("uq_datasets_name")),
     )
-    op.create_table(
-        "events",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("at", TIME, nullable=False),
-        sa.Column("subject", sa.String(length=16), nullable=False),
-        sa.Column("subject_id", sa.String(length=200), nullable=False),
-        sa.Column("what", sa.String(length=64), nullable=False),
-        sa.Column("who", sa.String(length=200), nullable=True),
-        sa.Column("data", JSON, nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
-    )
-    op.create_index("ix_events_subject", "events", ["subject", "subject_id"], unique=False)
     op.create_table(
         "records",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -95,6 +75,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint", name=op.f("uq_snapshots_fingerprint")),
     )
     op.create_index(op.f("ix_snapshots_dataset_id"), "snapshots", ["dataset_id"], unique=False)
+
+
+def _annotations_and_splits() -> None:
     op.create_table(
         "annotations",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -140,6 +123,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_splits")),
         sa.UniqueConstraint("snapshot_id", "checksum", name=op.f("uq_splits_snapshot_id_checksum")),
     )
+
+
+def _runs() -> None:
     op.create_table(
         "training_history",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -198,6 +184,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_training_history_split_id"), "training_history", ["split_id"], unique=False)
     op.create_index(op.f("ix_training_history_started"), "training_history", ["started"], unique=False)
     op.create_index("ix_training_history_status_started", "training_history", ["status", "started"], unique=False)
+
+
+def _what_runs_leave() -> None:
     op.create_table(
         "artifacts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -227,6 +216,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "epoch", name=op.f("pk_epoch_metrics")),
         sqlite_with_rowid=False,
     )
+
+
+def _versions() -> None:
     op.create_table(
         "model_versions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -269,6 +261,38 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_active = 1"),
         postgresql_where=sa.text("is_active"),
     )
+
+
+def _what_happened() -> None:
+    op.create_table(
+        "activations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column(
+            "action", _one_of("ck_activations_activation_action", "activate", "rollback", "deactivate"), nullable=False
+        ),
+        sa.Column("from_version", sa.Integer(), nullable=True),
+        sa.Column("to_version", sa.Integer(), nullable=True),
+        sa.Column("to_checksum", sa.String(length=64), nullable=True),
+        sa.Column("who", sa.String(length=200), nullable=False),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.Column("gate", JSON, nullable=True),
+        sa.Column("at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_activations")),
+    )
+    op.create_index(op.f("ix_activations_name"), "activations", ["name"], unique=False)
+    op.create_table(
+        "events",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("subject", sa.String(length=16), nullable=False),
+        sa.Column("subject_id", sa.String(length=200), nullable=False),
+        sa.Column("what", sa.String(length=64), nullable=False),
+        sa.Column("who", sa.String(length=200), nullable=True),
+        sa.Column("data", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    op.create_index("ix_events_subject", "events", ["subject", "subject_id"], unique=False)
 
 
 def downgrade() -> None:
