@@ -268,16 +268,21 @@ def mark_lost(workspace: Path | str | None = None) -> list[str]:
     A run on another machine, whose processes are not seen from here, is left as it is.
     """
     with open_store(workspace) as store:
-        with store.reading() as unit:
-            lost = [row.name for row in unit.runs.find(status=("running",)) if process_runs(row.process) is False]
-        return [] if not lost else _mark(store, lost)
+        return mark_lost_in(store)
+
+
+def mark_lost_in(store: Store) -> list[str]:
+    """Do so in an open store."""
+    with store.reading() as unit:
+        lost = [row.name for row in unit.runs.find(status=("running",)) if process_runs(row.process) is False]
+    return [] if not lost else _mark(store, lost)
 
 
 def _mark(store: Store, names: Iterable[str]) -> list[str]:
     marked = []
     with store.writing() as unit:
         for name in names:
-            row = unit.runs.get(name)
+            row = unit.runs.held(name)
             # Looked at again: somebody may have gone on with the run, or deleted it, meanwhile.
             if row is not None and row.status == "running" and process_runs(row.process) is False:
                 row.status, row.error, row.process, row.finished = "interrupted", LOST, None, datetime.now(UTC)

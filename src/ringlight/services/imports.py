@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import RinglightError, WorkspaceError
 from ringlight.processes import process_runs
-from ringlight.services.history import mark_lost, record
+from ringlight.services.history import mark_lost_in, record
 from ringlight.services.standing import MANIFEST
 from ringlight.services.stores import open_store
 from ringlight.services.study_history import STUDIES, STUDY, take_in
@@ -41,8 +41,8 @@ def import_runs(workspace: Path | str | None = None) -> Imported:
         WorkspaceError: the store cannot be written.
     """
     told = Imported()
-    mark_lost(workspace)
     with open_store(workspace) as store:
+        mark_lost_in(store)
         for manifest in sorted((store.root / "runs").glob(f"[!.]*/{MANIFEST}")):
             _take(store, told, manifest.parent.name, manifest.parent, record)
         for study in sorted((store.root / STUDIES).glob(f"[!.]*/{STUDY}")):
@@ -55,7 +55,7 @@ def _take(
 ) -> None:  # fmt: skip
     try:
         with store.writing() as unit:
-            row = unit.runs.get(name)
+            row = unit.runs.held(name)
             if row is not None and row.status == "running" and process_runs(row.process) is not False:
                 return
             before = None if row is None else _state(row)

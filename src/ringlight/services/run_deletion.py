@@ -70,7 +70,7 @@ def delete(plan: Deletion, *, who: str | None = None) -> None:
         WorkspaceError: what there is is not what was listed, or cannot be moved; nothing is deleted.
     """
     with open_history(plan.home) as store, alone(store.root), store.writing() as unit:
-        row = find_row(unit, plan.name, store.root)
+        row = unit.runs.held(plan.name) or find_row(unit, plan.name, store.root)
         _require_free(unit, row)
         folder = folder_of(store.root, row)
         files = files_below(set_aside(unit, folder)) if folder.is_dir() else {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ringlight.errors import RunError, nearest
 from ringlight.runtime import workspace_folder
-from ringlight.services.history import home_of, mark_lost
+from ringlight.services.history import home_of, mark_lost_in
 from ringlight.services.run_files import recover
 from ringlight.services.standing import MANIFEST
 from ringlight.services.stores import open_store
@@ -29,7 +29,7 @@ def open_history(workspace: Path | str | None) -> Iterator[Store]:
     """
     with open_store(workspace) as store:
         recover(store)
-        mark_lost(store.root)
+        mark_lost_in(store)
         yield store
 
 

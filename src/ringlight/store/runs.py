@@ -30,6 +30,11 @@ class Runs:
         """Return the run of this name."""
         return self._session.scalars(select(RunRow).where(RunRow.name == name)).one_or_none()
 
+    def held(self, name: str) -> RunRow | None:
+        """Return the run of this name as it is now; nobody else changes it until this unit of work has ended."""
+        query = select(RunRow).where(RunRow.name == name).with_for_update().execution_options(populate_existing=True)
+        return self._session.scalars(query).one_or_none()
+
     def by_id(self, number: int) -> RunRow | None:
         """Return the run of this number."""
         return self._session.get(RunRow, number)
