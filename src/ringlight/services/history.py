@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.config.load import read_config
 from ringlight.errors import RinglightError, RunError
-from ringlight.processes import process_runs
 from ringlight.runtime import LOGGER
+from ringlight.services.processes import process_runs
 from ringlight.services.snapshots import snapshot_of, split_of
 from ringlight.services.standing import read_manifest
 from ringlight.services.stores import open_store

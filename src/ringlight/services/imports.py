@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import RinglightError, WorkspaceError
-from ringlight.processes import process_runs
 from ringlight.services.history import mark_lost_in, record
+from ringlight.services.processes import process_runs
 from ringlight.services.standing import MANIFEST
 from ringlight.services.stores import open_store
 from ringlight.services.study_history import STUDIES, STUDY, take_in

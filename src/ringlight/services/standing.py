@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import InterruptedRunError, RinglightError, RunError
 from ringlight.files import unwritable, write_json
-from ringlight.processes import this_process
 from ringlight.runtime import LOGGER, package_versions, promise
+from ringlight.services.processes import this_process
 from ringlight.types import Tracker
 
 if TYPE_CHECKING:

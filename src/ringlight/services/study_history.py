@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ringlight.config.load import read_config
 from ringlight.config.schema import Config
 from ringlight.errors import InterruptedRunError, RinglightError
-from ringlight.processes import this_process
 from ringlight.runtime import LOGGER
 from ringlight.services.history import home_of, put_epochs, read_json
+from ringlight.services.processes import this_process
 from ringlight.services.stores import open_store
 from ringlight.store.tables import RUN_STATES, ArtifactRow, RunRow
 

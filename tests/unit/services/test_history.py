@@ -14,10 +14,10 @@ import pytest
 
 from ringlight.data.split import write_split
 from ringlight.errors import InterruptedRunError
-from ringlight.processes import this_process
 from ringlight.services import history
 from ringlight.services.history import LOST, Recorder, mark_lost
 from ringlight.services.imports import import_runs
+from ringlight.services.processes import this_process
 from ringlight.services.standing import status_of
 from ringlight.services.stores import open_store
 from ringlight.services.study_history import recorded_study

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ringlight.errors import RunError, UserError, WorkspaceError
-from ringlight.processes import this_process
 from ringlight.services import run_details
 from ringlight.services.imports import import_runs
+from ringlight.services.processes import this_process
 from ringlight.services.run_details import epochs, log_lines, settings_apart, show
 from ringlight.services.run_history import list_runs
 from ringlight.services.stores import open_store

@@ -19,13 +19,18 @@ def _one_of(name: str, *words: str) -> sa.Enum:
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, each after those it refers to."""
     _datasets()
-    _annotations_and_splits()
-    _runs()
-    _what_runs_leave()
-    _versions()
-    _what_happened()
+    _records()
+    _annotations()
+    _snapshots()
+    _splits()
+    _training_history()
+    _artifacts()
+    _epoch_metrics()
+    _model_versions()
+    _activations()
+    _events()
 
 
 def _datasets() -> None:
@@ -40,6 +45,9 @@ def _datasets() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_datasets")),
         sa.UniqueConstraint("name", name=op.f("uq_datasets_name")),
     )
+
+
+def _records() -> None:
     op.create_table(
         "records",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -57,27 +65,9 @@ def _datasets() -> None:
         sa.UniqueConstraint("dataset_id", "record", name=op.f("uq_records_dataset_id_record")),
     )
     op.create_index(op.f("ix_records_checksum"), "records", ["checksum"], unique=False)
-    op.create_table(
-        "snapshots",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=True),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("task", sa.String(length=16), nullable=False),
-        sa.Column("classes", JSON, nullable=False),
-        sa.Column("num_records", sa.Integer(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("checksum", sa.String(length=64), nullable=False),
-        sa.Column("created", TIME, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["datasets.id"], name=op.f("fk_snapshots_dataset_id_datasets"), ondelete="SET NULL"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshots")),
-        sa.UniqueConstraint("fingerprint", name=op.f("uq_snapshots_fingerprint")),
-    )
-    op.create_index(op.f("ix_snapshots_dataset_id"), "snapshots", ["dataset_id"], unique=False)
 
 
-def _annotations_and_splits() -> None:
+def _annotations() -> None:
     op.create_table(
         "annotations",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -107,6 +97,30 @@ def _annotations_and_splits() -> None:
         sqlite_where=sa.text("is_current = 1"),
         postgresql_where=sa.text("is_current"),
     )
+
+
+def _snapshots() -> None:
+    op.create_table(
+        "snapshots",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("dataset_id", sa.Integer(), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("task", sa.String(length=16), nullable=False),
+        sa.Column("classes", JSON, nullable=False),
+        sa.Column("num_records", sa.Integer(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("checksum", sa.String(length=64), nullable=False),
+        sa.Column("created", TIME, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], ["datasets.id"], name=op.f("fk_snapshots_dataset_id_datasets"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshots")),
+        sa.UniqueConstraint("fingerprint", name=op.f("uq_snapshots_fingerprint")),
+    )
+    op.create_index(op.f("ix_snapshots_dataset_id"), "snapshots", ["dataset_id"], unique=False)
+
+
+def _splits() -> None:
     op.create_table(
         "splits",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -125,7 +139,7 @@ def _annotations_and_splits() -> None:
     )
 
 
-def _runs() -> None:
+def _training_history() -> None:
     op.create_table(
         "training_history",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -186,7 +200,7 @@ def _runs() -> None:
     op.create_index("ix_training_history_status_started", "training_history", ["status", "started"], unique=False)
 
 
-def _what_runs_leave() -> None:
+def _artifacts() -> None:
     op.create_table(
         "artifacts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -202,6 +216,9 @@ def _what_runs_leave() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
         sa.UniqueConstraint("run_id", "path", name=op.f("uq_artifacts_run_id_path")),
     )
+
+
+def _epoch_metrics() -> None:
     op.create_table(
         "epoch_metrics",
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -218,7 +235,7 @@ def _what_runs_leave() -> None:
     )
 
 
-def _versions() -> None:
+def _model_versions() -> None:
     op.create_table(
         "model_versions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -263,7 +280,7 @@ def _versions() -> None:
     )
 
 
-def _what_happened() -> None:
+def _activations() -> None:
     op.create_table(
         "activations",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -281,6 +298,9 @@ def _what_happened() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_activations")),
     )
     op.create_index(op.f("ix_activations_name"), "activations", ["name"], unique=False)
+
+
+def _events() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ringlight.processes import process_runs, this_process
+from ringlight.services.processes import process_runs, this_process
 
 
 def test_this_one_runs_and_its_number_alone_does_not_count() -> None:
@@ -17,7 +17,7 @@ def test_this_one_runs_and_its_number_alone_does_not_count() -> None:
 
 
 def test_one_that_has_ended_does_not_run() -> None:
-    code = "import json; from ringlight.processes import this_process; print(json.dumps(this_process()))"
+    code = "import json; from ringlight.services.processes import this_process; print(json.dumps(this_process()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert process_runs(json.loads(done.stdout)) is False
 

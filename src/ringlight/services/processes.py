@@ -1,15 +1,15 @@
-"""Which process is at work, and whether it still is."""
+"""Which process is which, and whether it still runs."""
 
 from __future__ import annotations
 
 import platform
 from typing import Any
 
+import psutil
+
 
 def this_process() -> dict[str, Any]:
     """Return what a process is known by: host, number, and when it began (seconds since 1970): numbers come again."""
-    import psutil
-
     process = psutil.Process()
     return {"host": platform.node(), "pid": process.pid, "began": process.create_time()}
 
@@ -21,8 +21,6 @@ def process_runs(known: object) -> bool | None:
         >>> process_runs(this_process()), process_runs({"host": "elsewhere", "pid": 1, "began": 0.0})
         (True, None)
     """
-    import psutil
-
     if not isinstance(known, dict) or known.get("host") != platform.node():
         return None
     try:
