@@ -19,6 +19,7 @@ from ringlight.config.load import read_config
 from ringlight.errors import RinglightError, RunError
 from ringlight.runtime import LOGGER
 from ringlight.services.processes import process_runs
+from ringlight.services.run_files import folder_of
 from ringlight.services.snapshots import snapshot_of, split_of
 from ringlight.services.standing import read_manifest
 from ringlight.services.stores import open_store
@@ -146,7 +147,7 @@ def record(
     row.process = manifest.get("process") if row.status == "running" else None
     moment = _moment(manifest.get("updated"))
     row.started = row.started or _began(folder.name) or moment
-    row.finished = None if row.status == "running" else moment
+    row.finished = None if row.status == "running" else _last_sign(folder) if row.error == LOST else moment
     if parent is not None and (origin := unit.runs.get(parent)) is not None:
         row.parent_id = origin.id
     unit.flush()
@@ -169,6 +170,14 @@ def _standing(manifest: Mapping[str, Any]) -> tuple[str, str | None]:
     if status == "running" and (process is None or process_runs(process) is False):
         return "interrupted", error or LOST
     return status, error
+
+
+def _last_sign(folder: Path) -> datetime | None:
+    """Return when a run last wrote into its log, before it was killed."""
+    try:
+        return datetime.fromtimestamp((folder / "train.log").stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def _began(name: str) -> datetime | None:
@@ -265,7 +274,8 @@ def _artifacts(number: int, folder: Path) -> Iterable[ArtifactRow]:
 def mark_lost(workspace: Path | str | None = None) -> list[str]:
     """Mark runs as interrupted that say they run while their process is gone; return their names.
 
-    A run on another machine, whose processes are not seen from here, is left as it is.
+    One that ended while the store did not answer is recorded as its folder says. A run on another machine, whose
+    processes are not seen from here, is left as it is.
     """
     with open_store(workspace) as store:
         return mark_lost_in(store)
@@ -284,8 +294,13 @@ def _mark(store: Store, names: Iterable[str]) -> list[str]:
         for name in names:
             row = unit.runs.held(name)
             # Looked at again: somebody may have gone on with the run, or deleted it, meanwhile.
-            if row is not None and row.status == "running" and process_runs(row.process) is False:
+            if row is None or row.status != "running" or process_runs(row.process) is not False:
+                continue
+            try:
+                record(unit, folder_of(store.root, row))
+            except RinglightError:  # a study, or a folder that cannot be read
                 row.status, row.error, row.process, row.finished = "interrupted", LOST, None, datetime.now(UTC)
                 unit.events.add("run", name, "interrupted", error=LOST)
+            if row.error == LOST:
                 marked.append(name)
     return marked

@@ -227,6 +227,8 @@ def test_a_run_whose_process_is_gone_is_marked(run: Path) -> None:
     stand(run, "running")
     recorder.set_status("running")
     assert mark_lost(run.parent.parent) == []
+    (run / "train.log").touch()
+    stand(run, "running", process=GONE)
     for process, lost in (({**GONE, "host": "elsewhere"}, []), (GONE, [run.name]), (GONE, [])):
         with open_store(run.parent.parent) as store, store.writing() as unit:
             unit.runs.change(run.name, process=process)
@@ -235,6 +237,19 @@ def test_a_run_whose_process_is_gone_is_marked(run: Path) -> None:
     assert (row.status, row.error) == ("interrupted", LOST)
     assert row.finished is not None
     assert [event.what for event in events_of(run)] == ["running", "interrupted"]
+
+
+def test_a_run_that_ended_while_the_store_was_away_did_not_get_lost(run: Path) -> None:
+    """It was shown as interrupted, with its report beside it."""
+    stand(run, "running")
+    Recorder(run, None, None).set_status("running")
+    with open_store(run.parent.parent) as store, store.writing() as unit:
+        unit.runs.change(run.name, process=GONE)
+    (run / "later.json").rename(run / "results.json")
+    stand(run, "completed", process=GONE)
+    assert mark_lost(run.parent.parent) == []
+    row = row_of(run)
+    assert (row.status, row.error, row.metrics and row.metrics["macro_f1"]) == ("completed", None, 1.0)
 
 
 def test_a_run_that_somebody_goes_on_with_meanwhile_is_not_marked(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
