@@ -73,8 +73,9 @@ def test_a_run_is_told(workspace: Path, capsys: Out) -> None:
     text = said(capsys, "show", "strips-20260301")
     assert "status         completed\n" in text
     assert "epochs         2\n" in text
-    assert ["data.root", "-", "parts"] in [line.split() for line in text.splitlines()]
-    assert "bundle/bundle.json         bundle" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["data.root", "-", "parts"] in lines
+    assert ["train.log", "log", "8", "B"] in lines
     told = json.loads(said(capsys, "show", "strips-20260301", "--json"))
     assert told["scores"]["macro_f1"] == {"value": 1.0, "interval": None}
 

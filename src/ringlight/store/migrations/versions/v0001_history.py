@@ -11,6 +11,7 @@ down_revision = None
 
 JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 TIME = sa.DateTime(timezone=True)
+RUN_STATES = ("created", "running", "paused", "interrupted", "completed", "failed", "cancelled")
 
 
 def _one_of(name: str, *words: str) -> sa.Enum:
@@ -150,16 +151,7 @@ def _training_history() -> None:
         sa.Column("config", JSON, nullable=False),
         sa.Column(
             "status",
-            _one_of(
-                "ck_training_history_run_status",
-                "created",
-                "running",
-                "paused",
-                "interrupted",
-                "completed",
-                "failed",
-                "cancelled",
-            ),
+            _one_of("ck_training_history_run_status", *RUN_STATES),
             nullable=False,
         ),
         sa.Column("seed", sa.Integer(), nullable=True),
