@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from ringlight.api import compare_results as compare_results
     from ringlight.api import cross_validate as cross_validate
     from ringlight.api import evaluate as evaluate
+    from ringlight.api import history as history
     from ringlight.api import load as load
     from ringlight.api import load_model as load_model
     from ringlight.api import load_results as load_results
     from ringlight.api import register as register
+    from ringlight.api import reproduce as reproduce
     from ringlight.api import train as train
 
 _API = (
-    "activate", "compare_results", "cross_validate", "evaluate", "load", "load_model", "load_results", "register",
-    "train",
+    "activate", "compare_results", "cross_validate", "evaluate", "history", "load", "load_model", "load_results",
+    "register", "reproduce", "train",
 )  # fmt: skip
 __all__ = [*_API, "__version__"]
 

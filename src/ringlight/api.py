@@ -10,6 +10,8 @@ from ringlight.errors import UserError
 from ringlight.inference.predictor import Predictor
 from ringlight.services import evaluations, runs
 from ringlight.services.evaluations import Evaluation
+from ringlight.services.reproduce import Reproduction
+from ringlight.services.run_history import RunCard, list_runs
 from ringlight.services.runs import Run
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.fold_results import CrossValidation
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from ringlight.types import RunControl, Tracker
 
 __all__ = [
-    "Comparison", "CrossValidation", "Evaluation", "Predictor", "Run", "activate", "compare_results", "cross_validate",
-    "evaluate", "load", "load_model", "load_results", "register", "train",
+    "Comparison", "CrossValidation", "Evaluation", "Predictor", "Reproduction", "Run", "RunCard", "activate",
+    "compare_results", "cross_validate", "evaluate", "history", "load", "load_model", "load_results", "register",
+    "reproduce", "train",
 ]  # fmt: skip
 
 
@@ -232,6 +235,57 @@ def load_model(
     from ringlight.services.registered import load_version
 
     return load_version(name, version, workspace=workspace, device=device)
+
+
+def history(
+    *,
+    status: Sequence[str] = (),
+    recipe: str | None = None,
+    kind: str | None = None,
+    metric: str | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    limit: int | None = None,
+    workspace: Path | str | None = None,
+) -> list[RunCard]:
+    """Return what was trained in a workspace, the latest first, or with `metric` the best first.
+
+    Args:
+        status: one of these: created, running, paused, interrupted, completed, failed, cancelled.
+        recipe: trained from it.
+        kind: train, crossval or tune.
+        metric: a final score, such as `macro_f1` or `recall/leak`; runs without it are left out.
+        at_least: the least value of `metric`.
+        at_most: the greatest value of `metric`.
+        limit: no more than this many.
+        workspace: where runs are kept.
+
+    Raises:
+        UserError: a word that names nothing, or limits without a metric.
+        WorkspaceError: the store cannot be read.
+    """
+    return list_runs(
+        status=status, recipe=recipe, kind=kind, metric=metric, at_least=at_least, at_most=at_most, limit=limit,
+        workspace=workspace,
+    )  # fmt: skip
+
+
+def reproduce(
+    run: Path | str | Run, *, keep: bool = False, workspace: Path | str | None = None, control: RunControl | None = None
+) -> Reproduction:
+    """Run a finished run, or cross-validation, again as a new one, and compare what comes of it.
+
+    On one CPU with the same number of threads weights, predictions, history and scores are the same to the bit; else
+    `verdict` tells how far they differ and why the same was not promised. A new run that is the same is removed again
+    unless `keep` is set.
+
+    Raises:
+        RunError: there is no such run, it is not complete, or its data has changed.
+        InterruptedRunError: it was stopped.
+    """
+    from ringlight.services.reproduce import reproduce as again
+
+    return again(_place(run), keep=keep, workspace=workspace, control=control)
 
 
 def _place(model: Path | str | Run) -> Path | str:

@@ -77,3 +77,25 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that renames in a folder outlive a power cut; Windows knows no such thing."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def files_below(folder: Path) -> dict[str, int]:
+    """Return every file below a folder with its bytes; a link counts as itself, and nothing behind it is looked at."""
+    found = {}
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(place) / name
+            found[path.relative_to(folder).as_posix()] = path.lstat().st_size
+    return dict(sorted(found.items()))

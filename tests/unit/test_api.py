@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_names_are_there_and_others_are_not() -> None:
     names = {"train", "cross_validate", "load", "evaluate", "load_results", "compare_results", "__version__"}
-    names |= {"register", "activate", "load_model"}
+    names |= {"register", "activate", "load_model", "history", "reproduce"}
     assert names <= set(dir(rl))
     assert set(rl.__all__) == names
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
@@ -64,6 +64,13 @@ def test_register_activate_load(run: Any) -> None:
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     loaded = rl.load_model("api", workspace=workspace)
     assert np.array_equal(loaded.predict(image).probabilities, rl.load(run).predict(image).probabilities)
+
+
+def test_what_was_trained_is_in_the_history(run: Any) -> None:
+    (card,) = rl.history(status=["completed"], metric="macro_f1", workspace=run.folder.parent.parent)
+    assert (card.name, card.score) == (run.folder.name, run.results["test"]["scalars"]["macro_f1"])
+    with pytest.raises(RunError, match="expected a run's folder, name, or the beginning of one name"):
+        rl.reproduce("nothing", workspace=run.folder.parent.parent)
 
 
 def test_a_stored_operating_point_decides_when_it_is_named(run: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringlight.errors import WorkspaceError
-from ringlight.files import file_sha256, whole_file, write_csv, write_json, write_text
+from ringlight.files import file_sha256, files_below, sync_folder, whole_file, write_csv, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -69,3 +69,16 @@ def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "abc")
     # FIPS 180-2, appendix B.1
     assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_files_below_a_folder_are_told_and_nothing_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    (tmp_path / "run" / "figures" / "a.png").write_bytes(b"123")
+    (tmp_path / "run" / "log").write_bytes(b"1")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "part.png").touch()
+    (tmp_path / "run" / "data").symlink_to(tmp_path / "data")
+    found = files_below(tmp_path / "run")
+    assert list(found) == ["data", "figures/a.png", "log"]
+    assert (found["figures/a.png"], found["log"]) == (3, 1)
+    sync_folder(tmp_path / "run")

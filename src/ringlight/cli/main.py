@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, judging, tune, versions
+from ringlight.cli import crossval, data, judging, runs, tune, versions
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(versions.app, name="models")
+app.add_typer(runs.app, name="runs")
 
 Workspace = Annotated[
     Path | None,

@@ -94,12 +94,7 @@ def cross_validate_config(
         check(prepared.inspection.dataset)
     job = _job(prepared, divided(prepared))
     folder = new_run_folder(root, f"{config.experiment.name or config.recipe or 'run'}-crossval")
-    try:
-        write_text(folder / "config.yaml", to_yaml(job.prepared.config))
-        write_division(job.division, folder)
-    except WorkspaceError:
-        shutil.rmtree(folder, ignore_errors=True)  # it is no run yet: nothing could find or resume it
-        raise
+    _write_job(job, folder)
     return _execute(job, folder, control, trackers)
 
 
@@ -129,14 +124,47 @@ def resume(
         )  # fmt: skip
     home = folder.absolute().parent
     root = home.parent if home.name == "runs" else workspace_folder(workspace)
+    return _execute(_job_again(folder, root), folder, control, trackers)
+
+
+def repeat(
+    folder: Path, *, workspace: Path, control: RunControl | None = None, trackers: Sequence[Tracker] = ()
+) -> Path:
+    """Cross-validate again as in a folder, divided as there, under a new name; return the new folder.
+
+    Raises:
+        RunError: its data has changed.
+    """
+    job, name = _job_again(folder, workspace), read_config(folder / "config.yaml")
+    again = new_run_folder(workspace, f"{name.experiment.name or name.recipe or 'run'}-crossval")
+    _write_job(job, again)
+    _execute(job, again, control, trackers, parent=folder.name)
+    return again
+
+
+def _job_again(folder: Path, root: Path) -> _Job:
+    """Return what a folder of a cross-validation was made of.
+
+    Raises:
+        RunError: the data is another by now.
+    """
     prepared = prepare(read_config(folder / "config.yaml"), root / "cache")
-    given = prepared.inspection.dataset
-    if manifest.get("dataset_fingerprint") != given.fingerprint:
+    given, expected = prepared.inspection.dataset, read_manifest(folder).get("dataset_fingerprint")
+    if expected != given.fingerprint:
         raise RunError(
-            f"the data of the run (fingerprint {str(manifest.get('dataset_fingerprint'))[:12]})",
-            got=given.fingerprint[:12], where=str(folder), fix="bring the data back as it was, or start a new one",
+            f"the data of the run (fingerprint {str(expected)[:12]})", got=given.fingerprint[:12], where=str(folder),
+            fix="bring the data back as it was, or start a new one",
         )  # fmt: skip
-    return _execute(_job(prepared, read_division(folder, given)), folder, control, trackers)
+    return _job(prepared, read_division(folder, given))
+
+
+def _write_job(job: _Job, folder: Path) -> None:
+    try:
+        write_text(folder / "config.yaml", to_yaml(job.prepared.config))
+        write_division(job.division, folder)
+    except WorkspaceError:
+        shutil.rmtree(folder, ignore_errors=True)  # it is no run yet: nothing could find or resume it
+        raise
 
 
 def _job(prepared: Prepared, division: Division) -> _Job:
@@ -146,8 +174,10 @@ def _job(prepared: Prepared, division: Division) -> _Job:
     return _Job(replace(prepared, config=config), division, plan)
 
 
-def _execute(job: _Job, folder: Path, control: RunControl | None, trackers: Sequence[Tracker]) -> CrossValidation:
-    plan, recorder = job.plan, Recorder(folder, job.plan.given, None)
+def _execute(
+    job: _Job, folder: Path, control: RunControl | None, trackers: Sequence[Tracker], parent: str | None = None
+) -> CrossValidation:
+    plan, recorder = job.plan, Recorder(folder, job.plan.given, None, parent)
     try:
         with (
             log_file(folder / "train.log"),

@@ -1,41 +1,38 @@
 """The training history: every run is recorded in the workspace's store, while it runs and when it ends.
 
 A run's folder is what counts; its rows in the store are read from it, so that a run that could not be recorded (a full
-disk, a server that was down) is taken in later as it is: `ringlight runs import`.
+disk, a server that was down) is taken in later as it is: :mod:`ringlight.services.imports`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from ringlight.config.load import read_config
-from ringlight.errors import InterruptedRunError, RinglightError, RunError, WorkspaceError
-from ringlight.files import file_sha256, whole_file
+from ringlight.errors import RinglightError, RunError
 from ringlight.runtime import LOGGER
-from ringlight.services.processes import process_runs, this_process
-from ringlight.services.standing import MANIFEST, read_manifest
+from ringlight.services.processes import process_runs
+from ringlight.services.run_files import folder_of
+from ringlight.services.snapshots import snapshot_of, split_of
+from ringlight.services.standing import read_manifest
 from ringlight.services.stores import open_store
-from ringlight.store.tables import RUN_STATES, ArtifactRow, RunRow, SnapshotRow, SplitRow
+from ringlight.store.tables import RUN_STATES, ArtifactRow, RunRow
 from ringlight.training.fold_files import is_cross_validation
 from ringlight.training.trackers import QuietTracker
 from ringlight.types import Dataset, Split
 
 if TYPE_CHECKING:
-    from ringlight.config.schema import Config
-    from ringlight.store.session import UnitOfWork
-
-SNAPSHOTS = "snapshots"
-"""The folder of a workspace that holds the records of every data set that was trained on, by fingerprint."""
+    from ringlight.store.session import Store, UnitOfWork
 
 ARTIFACTS = {
+    "configuration": ("config.yaml", "split.csv"),
     "report": ("report.html", "report.md", "report.json"),
     "results": ("results.json", "metrics.csv", "per_class.csv", "confusion.csv", "history.csv"),
     "predictions": ("predictions.parquet",),
@@ -50,10 +47,19 @@ METRICS = ("precision", "recall", "f1", "auroc", "ap")
 """What is recorded of each class, as `recall/CLASS`."""
 
 
+LOST = "its process is gone"
+"""The error of a run that was killed."""
+
+REST = 60.0
+"""Seconds that a training leaves a store alone which did not answer: waiting for it once an epoch would cost hours."""
+
+_STAMP = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}$")
+
+
 class Recorder(QuietTracker):
     """Writes a run into the store as it goes; a store that does not answer never ends a training.
 
-    `parent` is the name of the run that this one came of.
+    A run that lies in no workspace's `runs/` is not recorded. `parent` is the name of the run that this one came of.
     """
 
     def __init__(self, folder: Path, dataset: Dataset | None, split: Split | None, parent: str | None = None) -> None:
@@ -61,26 +67,49 @@ class Recorder(QuietTracker):
         self.dataset = dataset
         self.split = split
         self.parent = parent
+        self._epochs: dict[int, dict[str, float]] = {}  # what is not written yet
+        self._rests_until = 0.0
         self._has_warned = False
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Write an epoch; final scores are read from the results."""
         values = {name: value for name, value in metrics.items() if not name.startswith("final/")}
         if values:
-            self._try(lambda unit: _put_epoch(unit, self.folder.name, step, values))
+            self._epochs[step] = values
+            if time.monotonic() >= self._rests_until:
+                self._try(self._put_epochs)
 
     def set_status(self, status: str) -> None:  # noqa: ARG002 - it is in the manifest by now
         """Write how the run stands, and when it has ended all that it left."""
-        self._try(lambda unit: record(unit, self.folder, self.dataset, self.split, parent=self.parent))
 
-    def _try(self, write: Any) -> None:
+        def write(unit: UnitOfWork) -> None:
+            record(unit, self.folder, self.dataset, self.split, parent=self.parent, epochs=self._epochs)
+
+        self._try(write)
+
+    def _put_epochs(self, unit: UnitOfWork) -> None:
+        row = unit.runs.get(self.folder.name)
+        if row is not None:
+            put_epochs(unit, row, self._epochs)
+
+    def _try(self, write: Callable[[UnitOfWork], None]) -> None:
+        if not is_kept(self.folder):
+            return
         try:
             with open_store(home_of(self.folder)) as store, store.writing() as unit:
                 write(unit)
         except RinglightError as error:
+            self._rests_until = time.monotonic() + REST
             if not self._has_warned:
                 LOGGER.warning("the run is not recorded: %s; later: ringlight runs import", error)
                 self._has_warned = True
+        else:
+            self._epochs.clear()
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a run's folder lies where a workspace keeps its runs."""
+    return folder.absolute().parent.name == "runs"
 
 
 def home_of(folder: Path) -> Path:
@@ -90,32 +119,41 @@ def home_of(folder: Path) -> Path:
 
 def record(
     unit: UnitOfWork, folder: Path, dataset: Dataset | None = None, split: Split | None = None, *,
-    parent: str | None = None,
+    parent: str | None = None, epochs: Mapping[int, Mapping[str, float]] | None = None,
 ) -> RunRow:  # fmt: skip
     """Write what a run's folder says into the store, in the place of what is known of it.
 
+    Args:
+        unit: of work.
+        folder: of the run.
+        dataset: what it is trained on, where that is at hand.
+        split: how that is divided.
+        parent: the run that this one came of.
+        epochs: what was measured by epoch and is not written yet.
+
     Raises:
-        RunError: the folder has no readable manifest or configuration.
+        RunError: the folder has no readable manifest or results.
+        UserError: its configuration or its split cannot be read.
     """
     manifest, row = read_manifest(folder), unit.runs.get(folder.name)
     config = read_config(folder / "config.yaml")
     if row is None:
         row = unit.runs.add(RunRow(name=folder.name, path=_inside(folder), config={}))
-    former, status = row.status, str(manifest.get("status"))
+    former = row.status
     row.path, row.config, row.recipe = _inside(folder), config.model_dump(mode="json"), config.recipe
     row.kind = "crossval" if is_cross_validation(folder) else "train"
-    row.status = status if status in RUN_STATES else "interrupted"
-    row.error, row.seed, row.device = manifest.get("error"), config.experiment.seed, manifest.get("device")
+    row.status, row.error = _standing(manifest)
+    row.seed, row.device = config.experiment.seed, manifest.get("device")
     row.process = manifest.get("process") if row.status == "running" else None
     moment = _moment(manifest.get("updated"))
-    row.started = _moment(manifest.get("started")) or row.started or moment
-    row.finished = None if row.status == "running" else moment
+    row.started = row.started or _began(folder.name) or moment
+    row.finished = None if row.status == "running" else _last_sign(folder) if row.error == LOST else moment
     if parent is not None and (origin := unit.runs.get(parent)) is not None:
         row.parent_id = origin.id
     unit.flush()
-    fingerprint = str(manifest.get("dataset_fingerprint") or "")
-    row.snapshot_id = _snapshot(unit, home_of(folder), dataset, fingerprint)
-    row.split_id = _split(unit, row, folder, split)
+    row.snapshot_id = snapshot_of(unit, home_of(folder), dataset, str(manifest.get("dataset_fingerprint") or ""))
+    row.split_id = split_of(unit, row, folder, split)
+    put_epochs(unit, row, epochs or {})
     if row.status != "running":
         _results(unit, row, folder)
     if row.status != former:
@@ -123,36 +161,37 @@ def record(
     return row
 
 
-@contextmanager
-def recorded_study(folder: Path, config: Config) -> Iterator[None]:
-    """Record how a study goes on and ends, under `studies/NAME`; one that lies elsewhere is left out."""
-    _record_study(folder, config, "running")
-    try:
-        yield
-    except InterruptedRunError as error:
-        _record_study(folder, config, "interrupted", str(error))
-        raise
-    except Exception as error:
-        _record_study(folder, config, "failed", str(error))
-        raise
-    _record_study(folder, config, "completed")
+def _standing(manifest: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return status and error as a manifest has them; what runs in no process any more was interrupted."""
+    status, error = str(manifest.get("status")), manifest.get("error")
+    if status not in RUN_STATES:
+        return "interrupted", error
+    process = manifest.get("process")  # earlier releases wrote none
+    if status == "running" and (process is None or process_runs(process) is False):
+        return "interrupted", error or LOST
+    return status, error
 
 
-def _record_study(folder: Path, config: Config, status: str, error: str | None = None) -> None:
-    if folder.parent.name != "studies":
-        return
-    name, moment, running = f"studies/{folder.name}", datetime.now(UTC), status == "running"
+def _last_sign(folder: Path) -> datetime | None:
+    """Return when a run last wrote into its log, before it was killed."""
     try:
-        best = (_json(folder / "study.json") or {}).get("best") or {}
-        with open_store(home_of(folder)) as store, store.writing() as unit:
-            row = unit.runs.get(name) or unit.runs.add(RunRow(name=name, path=name, kind="tune", config={}))
-            row.config, row.recipe, row.seed = config.model_dump(mode="json"), config.recipe, config.experiment.seed
-            row.status, row.error, row.started = status, error, row.started or moment
-            row.finished, row.process = None if running else moment, this_process() if running else None
-            row.metrics = {config.tune.metric: float(best["value"])} if "value" in best else None
-            unit.events.add("run", name, status, error=error)
-    except RinglightError as fault:
-        LOGGER.warning("the study is not recorded: %s", fault)
+        return datetime.fromtimestamp((folder / "train.log").stat().st_mtime, UTC)
+    except OSError:
+        return None
+
+
+def _began(name: str) -> datetime | None:
+    """Return when the folder of a run was made, which its name says.
+
+    Examples:
+        >>> _began("demo-20260301-123000-ab12").isoformat()
+        '2026-03-01T12:30:00+00:00'
+    """
+    found = _STAMP.search(name)
+    try:
+        return None if found is None else datetime.strptime(found[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _inside(folder: Path) -> str:
@@ -167,66 +206,25 @@ def _moment(text: object) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _put_epoch(unit: UnitOfWork, name: str, step: int, values: Mapping[str, float]) -> None:
-    row = unit.runs.get(name)
-    if row is not None:
-        unit.runs.put_epochs(row.id, [{"epoch": step, **_finite(values)}])
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return numbers as JSON knows them: what is undefined is null."""
-    return {name: None if value != value or abs(value) == float("inf") else value for name, value in values.items()}
-
-
-def _snapshot(unit: UnitOfWork, home: Path, dataset: Dataset | None, fingerprint: str) -> int | None:
-    """Return the number of the snapshot of a data set; one that is new is written beside the database."""
-    found = unit.datasets.snapshot(fingerprint)
-    if found is not None:
-        return found.id
-    if dataset is None:
-        return None
-    path = home / SNAPSHOTS / f"{fingerprint[:16]}.parquet"
-    if not path.exists():
-        unit.undo(lambda: path.unlink(missing_ok=True))
-    with whole_file(path) as part:
-        pq.write_table(dataset.table, part, compression="zstd")
-    row = unit.datasets.add_snapshot(
-        SnapshotRow(
-            fingerprint=fingerprint, task=dataset.task, classes=list(dataset.classes), num_records=len(dataset),
-            path=path.relative_to(home).as_posix(), checksum=file_sha256(path),
-        )
-    )  # fmt: skip
-    unit.flush()
-    return row.id
-
-
-def _split(unit: UnitOfWork, row: RunRow, folder: Path, split: Split | None) -> int | None:
-    path = folder / "split.csv"
-    if row.snapshot_id is None or not path.is_file():
-        return None
-    checksum = file_sha256(path)
-    found = unit.datasets.split(row.snapshot_id, checksum)
-    if found is None:
-        config = row.config.get("split", {})
-        sizes = {} if split is None else {name: len(part) for name, part in split.parts().items()}
-        found = unit.datasets.add_split(
-            SplitRow(
-                snapshot_id=row.snapshot_id, method=str(config.get("strategy", "")), seed=row.seed or 0, sizes=sizes,
-                path=f"{row.path}/split.csv", checksum=checksum,
-            )
-        )  # fmt: skip
-        unit.flush()
-    return found.id
+def put_epochs(unit: UnitOfWork, row: RunRow, epochs: Mapping[int, Mapping[str, float]]) -> None:
+    """Write epochs of a run in the place of those known by the same number; what is undefined is null."""
+    rows = [
+        {"epoch": epoch, **{name: value if math.isfinite(value) else None for name, value in values.items()}}
+        for epoch, values in epochs.items()
+    ]
+    unit.runs.put_epochs(row.id, rows)
 
 
 def _results(unit: UnitOfWork, row: RunRow, folder: Path) -> None:
-    """Write the epochs, scores and files of a run that has ended."""
-    values = _json(folder / "results.json")
+    """Write the epochs, scores and files of a run that has ended; of a cross-validation a fold is an epoch."""
+    values = read_json(folder / "results.json")
     if values is not None:
         row.metrics, row.timings = final_metrics(values), dict(values.get("timings", {}))
-        unit.runs.forget_epochs(row.id)
-        rows = values.get("history", [])
-        unit.runs.put_epochs(row.id, [{"epoch": index, **_finite(_numbers(one))} for index, one in enumerate(rows)])
+        folds = (values.get("cross_validation") or {}).get("folds", [])
+        rows = values.get("history") or [fold.get("scores", {}) for fold in folds]
+        if rows:
+            unit.runs.forget_epochs(row.id)
+            put_epochs(unit, row, dict(enumerate(map(_numbers, rows))))
     unit.runs.put_artifacts(row.id, list(_artifacts(row.id, folder)))
 
 
@@ -234,7 +232,12 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in row.items() if name != "epoch" and isinstance(value, int | float)}
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a JSON file of a run holds, None where there is none.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -268,53 +271,36 @@ def _artifacts(number: int, folder: Path) -> Iterable[ArtifactRow]:
                 yield ArtifactRow(run_id=number, kind=kind, path=place, num_bytes=path.stat().st_size)
 
 
-@dataclass(slots=True)
-class Imported:
-    """What `import_runs` did: names of runs, and for those that could not be read one line each."""
-
-    added: list[str] = field(default_factory=list)
-    updated: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-
-
-def import_runs(workspace: Path | str | None = None) -> Imported:
-    """Take in the runs of a workspace that the store does not know, and bring those it knows up to date.
-
-    A folder that cannot be read is told and left out; the others are taken in.
-
-    Raises:
-        WorkspaceError: the store cannot be written.
-    """
-    told = Imported()
-    with open_store(workspace) as store:
-        for manifest in sorted((store.root / "runs").glob(f"*/{MANIFEST}")):
-            folder = manifest.parent
-            try:
-                with store.writing() as unit:
-                    known = unit.runs.get(folder.name) is not None
-                    record(unit, folder)
-            except WorkspaceError:
-                raise
-            except RinglightError as error:
-                told.refused.append(str(error))
-            else:
-                (told.updated if known else told.added).append(folder.name)
-        mark_lost(store.root)
-    return told
-
-
 def mark_lost(workspace: Path | str | None = None) -> list[str]:
     """Mark runs as interrupted that say they run while their process is gone; return their names.
 
-    A run on another machine, whose processes are not seen from here, is left as it is.
+    One that ended while the store did not answer is recorded as its folder says. A run on another machine, whose
+    processes are not seen from here, is left as it is.
     """
     with open_store(workspace) as store:
-        with store.reading() as unit:
-            lost = [row.name for row in unit.runs.find(status=("running",)) if process_runs(row.process) is False]
-        if lost:
-            with store.writing() as unit:
-                for name in lost:
-                    error = "its process is gone"
-                    unit.runs.change(name, status="interrupted", error=error, finished=datetime.now(UTC), process=None)
-                    unit.events.add("run", name, "interrupted", error=error)
-    return lost
+        return mark_lost_in(store)
+
+
+def mark_lost_in(store: Store) -> list[str]:
+    """Do so in an open store."""
+    with store.reading() as unit:
+        lost = [row.name for row in unit.runs.find(status=("running",)) if process_runs(row.process) is False]
+    return [] if not lost else _mark(store, lost)
+
+
+def _mark(store: Store, names: Iterable[str]) -> list[str]:
+    marked = []
+    with store.writing() as unit:
+        for name in names:
+            row = unit.runs.held(name)
+            # Looked at again: somebody may have gone on with the run, or deleted it, meanwhile.
+            if row is None or row.status != "running" or process_runs(row.process) is not False:
+                continue
+            try:
+                record(unit, folder_of(store.root, row))
+            except RinglightError:  # a study, or a folder that cannot be read
+                row.status, row.error, row.process, row.finished = "interrupted", LOST, None, datetime.now(UTC)
+                unit.events.add("run", name, "interrupted", error=LOST)
+            if row.error == LOST:
+                marked.append(name)
+    return marked

@@ -79,7 +79,7 @@ def plan(config: Config, workspace: Path | str | None = None) -> Plan:
         found = DeviceChoice("cuda" if wish == "auto" else wish, "", asked=wish != "auto")
         device = cpu_fallback(error, found)
     LOGGER.warning("%s", device.reason)
-    again = make_plan(_for_the_cpu(config), cache)
+    again = make_plan(for_the_cpu(config), cache)
     return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run is on the CPU"))
 
 
@@ -150,7 +150,7 @@ def resume(
     if str(manifest.get("device", "")).startswith("cuda") and str(manifest.get("device_reason")).startswith("auto"):
         # Nobody named that GPU: another one, or the CPU, may go on.
         has_gpu = choose_device("auto").kind == "cuda"
-        config = config.replacing({"training.device": "auto"}) if has_gpu else _for_the_cpu(config)
+        config = config.replacing({"training.device": "auto"}) if has_gpu else for_the_cpu(config)
     made = plan(config, home.parent if home.name == "runs" else workspace)
     if manifest.get("dataset_fingerprint") != made.fingerprint:
         raise RunError(
@@ -164,7 +164,7 @@ def resume(
         made = replace(made, notes=(*made.notes, f"the run began on {former} and goes on on {now}"))
         write_text(folder / "config.yaml", to_yaml(made.config))
     if manifest.get("imbalance"):
-        made = _as_chosen(made, Choice.from_dict(manifest["imbalance"]))
+        made = as_chosen(made, Choice.from_dict(manifest["imbalance"]))
     return execute(made, folder, _last(folder), control, trackers)
 
 
@@ -181,7 +181,7 @@ def refuse_arrays(folder: Path) -> None:
         )  # fmt: skip
 
 
-def _as_chosen(made: Plan, choice: Choice | None) -> Plan:
+def as_chosen(made: Plan, choice: Choice | None) -> Plan:
     """Return a plan made from a run's own configuration with the choice that `imbalance.method=auto` was there."""
     if choice is None:
         return made
@@ -214,7 +214,7 @@ def execute(
     return Run(folder, outcome.results)
 
 
-def _for_the_cpu(config: Config) -> Config:
+def for_the_cpu(config: Config) -> Config:
     """Return a configuration with what was chosen for a GPU chosen for the CPU; what is open stays open."""
     chosen = {
         "training.precision": (config.training.precision, "32"),
@@ -236,8 +236,8 @@ def _on_the_cpu(
 ) -> Plan:  # fmt: skip
     """Plan the run again for the CPU, from its own split: what lay on the GPU is lost with it."""
     LOGGER.warning("%s", device.reason)
-    config = _for_the_cpu(made.config).replacing({"split.file": str(folder.absolute() / "split.csv")})
-    again = _as_chosen(planned(config, made.cache), made.choice)
+    config = for_the_cpu(made.config).replacing({"split.file": str(folder.absolute() / "split.csv")})
+    again = as_chosen(planned(config, made.cache), made.choice)
     write_text(folder / "config.yaml", to_yaml(again.config))
     return replace(again, device=device, notes=(*again.notes, f"{device.reason}; the run went on on the CPU"))
 
@@ -259,7 +259,7 @@ def find_run(run: Path | str, workspace: Path | str | None = None) -> Path:
     if (path / MANIFEST).is_file():
         return path
     runs = workspace_folder(workspace) / "runs"
-    known = sorted(manifest.parent for manifest in runs.glob(f"*/{MANIFEST}"))
+    known = sorted(manifest.parent for manifest in runs.glob(f"[!.]*/{MANIFEST}"))
     found = [folder for folder in known if str(run) and folder.name.startswith(str(run))]
     exact = [folder for folder in found if folder.name == str(run)]
     if len(found) == 1 or exact:

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import InterruptedRunError, RinglightError, RunError
 from ringlight.files import unwritable, write_json
 from ringlight.runtime import LOGGER, package_versions, promise
 from ringlight.services.processes import this_process
-from ringlight.training.plan import Plan
 from ringlight.types import Tracker
+
+if TYPE_CHECKING:
+    from ringlight.training.plan import Plan
 
 MANIFEST = "manifest.json"
 REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)

@@ -19,7 +19,7 @@ from ringlight.errors import InterruptedRunError, RunError, TrainingError
 from ringlight.files import write_csv, write_json, write_text
 from ringlight.models import MODELS
 from ringlight.runtime import LOGGER, cpu_count, log_file, package_versions, workspace_folder
-from ringlight.services.history import recorded_study
+from ringlight.services.study_history import recorded_study
 from ringlight.services.tune_pages import write_study_pages
 from ringlight.training.plan import part_problems
 from ringlight.training.trackers import QuietControl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from ringlight.store.tables import SnapshotRow, SplitRow
@@ -34,6 +34,10 @@ class Datasets:
         query = select(SplitRow).where(SplitRow.snapshot_id == snapshot, SplitRow.checksum == checksum)
         return self._session.scalars(query).one_or_none()
 
+    def split_by_id(self, number: int) -> SplitRow | None:
+        """Return the split of this number."""
+        return self._session.get(SplitRow, number)
+
     def add_split(self, row: SplitRow) -> SplitRow:
         """Add a split."""
         self._session.add(row)
@@ -42,3 +46,11 @@ class Datasets:
     def splits(self, snapshot: int) -> Sequence[SplitRow]:
         """Return the splits of a snapshot."""
         return self._session.scalars(select(SplitRow).where(SplitRow.snapshot_id == snapshot)).all()
+
+    def move_split(self, number: int, path: str) -> None:
+        """Write where the file of a split lies now."""
+        self._session.execute(update(SplitRow).where(SplitRow.id == number).values(path=path))
+
+    def delete_split(self, number: int) -> None:
+        """Delete a split's row; no run may refer to it."""
+        self._session.execute(delete(SplitRow).where(SplitRow.id == number))

@@ -9,7 +9,10 @@ from sqlalchemy import ColumnElement, Float, Select, delete, func, select, updat
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, defer
 
-from ringlight.store.tables import ArtifactRow, EpochRow, RunRow
+from ringlight.store.tables import ArtifactRow, EpochRow, JobRow, RunRow, VersionRow
+
+ENDED = ("cancelled", "completed", "failed")
+"""The states of a job that has ended."""
 
 
 class Runs:
@@ -26,6 +29,11 @@ class Runs:
     def get(self, name: str) -> RunRow | None:
         """Return the run of this name."""
         return self._session.scalars(select(RunRow).where(RunRow.name == name)).one_or_none()
+
+    def held(self, name: str) -> RunRow | None:
+        """Return the run of this name as it is now; nobody else changes it until this unit of work has ended."""
+        query = select(RunRow).where(RunRow.name == name).with_for_update().execution_options(populate_existing=True)
+        return self._session.scalars(query).one_or_none()
 
     def by_id(self, number: int) -> RunRow | None:
         """Return the run of this number."""
@@ -92,6 +100,31 @@ class Runs:
     def children(self, number: int) -> Sequence[RunRow]:
         """Return the runs that came of this one."""
         return self._session.scalars(select(RunRow).where(RunRow.parent_id == number).order_by(RunRow.id)).all()
+
+    def metric_names(self) -> set[str]:
+        """Return the names of all final scores there are."""
+        found = self._session.scalars(select(RunRow.metrics).where(RunRow.metrics.is_not(None)))
+        return {name for metrics in found for name in metrics or ()}
+
+    def versions(self, number: int) -> Sequence[VersionRow]:
+        """Return the registered versions that came of this run."""
+        query = select(VersionRow).where(VersionRow.run_id == number).order_by(VersionRow.name, VersionRow.version)
+        return self._session.scalars(query).all()
+
+    def jobs(self, name: str, *, ended: bool) -> Sequence[JobRow]:
+        """Return the jobs that name a run: those that have ended, or those that have not."""
+        state = JobRow.state.in_(ENDED) if ended else JobRow.state.not_in(ENDED)
+        return self._session.scalars(select(JobRow).where(JobRow.run == name, state).order_by(JobRow.id)).all()
+
+    def divided_alike(self, row: RunRow) -> Sequence[RunRow]:
+        """Return the other runs on the same split."""
+        query = select(RunRow).where(RunRow.split_id == row.split_id, RunRow.id != row.id).order_by(RunRow.id)
+        return [] if row.split_id is None else self._session.scalars(query).all()
+
+    def count_epochs(self, number: int) -> int:
+        """Return how many epochs of a run are known."""
+        query = select(func.count()).select_from(EpochRow).where(EpochRow.run_id == number)
+        return self._session.scalar(query) or 0
 
     def delete(self, number: int) -> None:
         """Delete a run with its epochs and artifacts (rows, not files)."""

@@ -19,11 +19,15 @@ from ringlight.runtime import LOGGER
 from ringlight.services import runs
 
 Ends = Callable[[BaseException], None]
+GROUPS: list[list[str]] = [[], ["data"], ["models"], ["runs"]]
 COMMANDS: list[list[str]] = [[], ["demo"], ["train"], ["predict"], ["evaluate"], ["compare"], ["doctor"], ["data"]]
 COMMANDS += [["data", name] for name in ("stats", "check", "split", "preview")]
 VERSIONS = ("list", "show", "register", "activate", "rollback", "deactivate", "compare", "delete")
 COMMANDS += [["models"], *(["models", name] for name in VERSIONS)]
-GROUPS = ([], ["data"], ["models"])
+COMMANDS += [
+    ["runs"],
+    *(["runs", name] for name in ("list", "show", "log", "compare", "resume", "reproduce", "import")),
+]
 
 
 @pytest.fixture(autouse=True)

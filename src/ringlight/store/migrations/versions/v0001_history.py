@@ -11,9 +11,11 @@ down_revision = None
 
 JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 TIME = sa.DateTime(timezone=True)
+RUN_STATES = ("created", "running", "paused", "interrupted", "completed", "failed", "cancelled")
 
 
 def _one_of(name: str, *words: str) -> sa.Enum:
+    """Return a column type of a few words; the name is that of its check constraint."""
     return sa.Enum(*words, name=name, native_enum=False, create_constraint=True, length=16)
 
 
@@ -37,7 +39,7 @@ def _datasets() -> None:
         "datasets",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column("task", _one_of("task", "multiclass", "multilabel", "detection"), nullable=False),
+        sa.Column("task", _one_of("ck_datasets_task", "multiclass", "multilabel", "detection"), nullable=False),
         sa.Column("classes", JSON, nullable=False),
         sa.Column("source", JSON, nullable=False),
         sa.Column("created", TIME, nullable=False),
@@ -75,7 +77,11 @@ def _annotations() -> None:
         sa.Column("labels", JSON, nullable=False),
         sa.Column("boxes", JSON, nullable=False),
         sa.Column("author", sa.String(length=200), nullable=False),
-        sa.Column("state", _one_of("review_state", "draft", "submitted", "approved", "rejected"), nullable=False),
+        sa.Column(
+            "state",
+            _one_of("ck_annotations_review_state", "draft", "submitted", "approved", "rejected"),
+            nullable=False,
+        ),
         sa.Column("is_current", sa.Boolean(), nullable=False),
         sa.Column("created", TIME, nullable=False),
         sa.ForeignKeyConstraint(
@@ -140,12 +146,12 @@ def _training_history() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("kind", _one_of("run_kind", "train", "crossval", "tune"), nullable=False),
+        sa.Column("kind", _one_of("ck_training_history_run_kind", "train", "crossval", "tune"), nullable=False),
         sa.Column("recipe", sa.String(length=200), nullable=True),
         sa.Column("config", JSON, nullable=False),
         sa.Column(
             "status",
-            _one_of("run_status", "created", "running", "paused", "interrupted", "completed", "failed", "cancelled"),
+            _one_of("ck_training_history_run_status", *RUN_STATES),
             nullable=False,
         ),
         sa.Column("seed", sa.Integer(), nullable=True),
@@ -227,7 +233,9 @@ def _model_versions() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("kind", _one_of("model_kind", "detection", "view", "defect", "window"), nullable=False),
+        sa.Column(
+            "kind", _one_of("ck_model_versions_model_kind", "detection", "view", "defect", "window"), nullable=False
+        ),
         sa.Column("label", sa.String(length=200), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("checksum", sa.String(length=64), nullable=False),
@@ -269,7 +277,9 @@ def _activations() -> None:
         "activations",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column("action", _one_of("activation_action", "activate", "rollback", "deactivate"), nullable=False),
+        sa.Column(
+            "action", _one_of("ck_activations_activation_action", "activate", "rollback", "deactivate"), nullable=False
+        ),
         sa.Column("from_version", sa.Integer(), nullable=True),
         sa.Column("to_version", sa.Integer(), nullable=True),
         sa.Column("to_checksum", sa.String(length=64), nullable=True),

@@ -14,6 +14,7 @@ TIME = sa.DateTime(timezone=True)
 
 
 def _one_of(name: str, *words: str) -> sa.Enum:
+    """Return a column type of a few words; the name is that of its check constraint."""
     return sa.Enum(*words, name=name, native_enum=False, create_constraint=True, length=16)
 
 
@@ -27,7 +28,15 @@ def upgrade() -> None:
         sa.Column(
             "state",
             _one_of(
-                "job_state", "queued", "running", "pausing", "paused", "cancelling", "cancelled", "completed", "failed"
+                "ck_jobs_job_state",
+                "queued",
+                "running",
+                "pausing",
+                "paused",
+                "cancelling",
+                "cancelled",
+                "completed",
+                "failed",
             ),
             nullable=False,
         ),
