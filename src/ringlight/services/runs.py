@@ -26,6 +26,7 @@ from ringlight.runtime import (
     workspace_folder,
 )
 from ringlight.services.standing import MANIFEST, read_manifest, status_of
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
 from ringlight.training.device_faults import cpu_fallback, is_cuda_failure
@@ -162,7 +163,7 @@ def resume(
         write_text(folder / "config.yaml", to_yaml(made.config))
     if manifest.get("imbalance"):
         made = _as_chosen(made, Choice.from_dict(manifest["imbalance"]))
-    return execute(made, folder, _last(folder), control, trackers)
+    return execute(made, folder, newest(folder / "checkpoints"), control, trackers)
 
 
 def refuse_arrays(folder: Path) -> None:
@@ -203,7 +204,7 @@ def execute(
             made = _on_the_cpu(made, folder, cpu_fallback(error, made.device), planned or make_plan)
             say.made = made
             say("running")
-            outcome = fit(made, folder, tracker=tracker, control=control, resume=_last(folder))
+            outcome = fit(made, folder, tracker=tracker, control=control, resume=newest(folder / "checkpoints"))
         say.reproducibility = outcome.results.get("environment", {}).get("reproducibility")
     return Run(folder, outcome.results)
 
@@ -218,11 +219,6 @@ def _for_the_cpu(config: Config) -> Config:
     }
     values = {key: new for key, (old, new) in chosen.items() if old != "auto"}
     return config.replacing({"training.device": "cpu", **values})
-
-
-def _last(folder: Path) -> Path | None:
-    last = folder / "checkpoints" / "last.ckpt"
-    return last if last.is_file() else None
 
 
 def _on_the_cpu(

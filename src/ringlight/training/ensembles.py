@@ -36,6 +36,7 @@ from ringlight.models.estimator import EstimatorModel
 from ringlight.runtime import LOGGER, quiet_libraries, seed_everything
 from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.callbacks import preparing
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.ensemble_plan import (
     check_runs,
     fill_member,
@@ -181,10 +182,9 @@ class EnsembleLearner(AtOnceLearner):
 
         made = member_plan(plan, spec, split)
         learner = learner_of(made, folder, lambda *_: None)
-        last = folder / "last.ckpt"
         learner.fit(
             made.part("train"), made.part("val") if len(split.val) else None, tracker=QuietTracker(), control=steps,
-            resume=last if last.is_file() else None,
+            resume=newest(folder),
         )  # fmt: skip
         return learner
 
