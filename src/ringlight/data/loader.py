@@ -212,24 +212,27 @@ class ImageLoader(DataLoader[Batch]):
 def translating_lost_workers(*loaders: object) -> Iterator[None]:
     """Turn torch's error of a worker process that died in the block into one line; other errors pass.
 
+    Whatever ends the block early ends the workers, too: who goes on in this process, or reads the error, would wait for
+    them, five seconds each.
+
     Put it around a whole training as well: torch raises that error in whichever line the main process is, which is
     seldom the one that asks for a batch.
 
     Args:
-        loaders: those whose workers may die; of :class:`ImageLoader` the other workers are ended, too.
+        loaders: those whose workers may die; of :class:`ImageLoader` they are ended.
 
     Raises:
         TrainingError: a worker died.
     """
     try:
         yield
-    except RuntimeError as error:
-        dead = lost_worker(error)
-        if dead is None:
-            raise
+    except BaseException as error:
         for loader in loaders:
             if isinstance(loader, ImageLoader):
                 loader.stop()
+        dead = lost_worker(error) if isinstance(error, RuntimeError) else None
+        if dead is None:
+            raise
         raise dead from None
 
 
