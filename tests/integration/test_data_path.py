@@ -97,14 +97,14 @@ def caches(run: Run) -> list[Path]:
 
 
 class StopAt:
-    """A control that cancels after a number of steps."""
+    """A control that pauses after a number of steps."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     def heartbeat(self, progress: Any) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------

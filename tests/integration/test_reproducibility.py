@@ -27,14 +27,14 @@ def assert_same(first: Run, second: Run) -> None:
 
 
 class StopAt:
-    """A control that cancels after a number of steps."""
+    """A control that pauses after a number of steps."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 def test_the_written_configuration_runs_again_to_the_same_bits(train_small: TrainSmall, tmp_path: Path) -> None:

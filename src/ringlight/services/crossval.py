@@ -147,7 +147,7 @@ def _job(prepared: Prepared, division: Division) -> _Job:
 def _execute(job: _Job, folder: Path, control: RunControl | None, trackers: Sequence[Tracker]) -> CrossValidation:
     plan, tracker = job.plan, Trackers([TensorBoardTracker(folder / "logs"), *trackers])
     try:
-        with log_file(folder / "train.log"), status_of(plan, folder, tracker):
+        with log_file(folder / "train.log"), status_of(plan, folder, tracker, control):
             LOGGER.info("cross-validation %s: %s", folder, told(job.division))
             for note in dict.fromkeys((*plan.notes, *job.division.notes)):
                 LOGGER.info("note: %s", note)
@@ -160,6 +160,5 @@ def _execute(job: _Job, folder: Path, control: RunControl | None, trackers: Sequ
             values = cross_validation_results(plan, job.division, found, verdict, folder.name, where, spent)
             write_cross_validation(plan, verdict, values, folder, tracker)
     except InterruptedRunError as error:
-        fix = error.fix.replace("ringlight train --resume", "ringlight crossval --resume")
-        raise InterruptedRunError(error.expected, got=error.got, where=error.where, fix=fix) from error
+        raise error.retold(fix=error.fix.replace("ringlight train", "ringlight crossval")) from error
     return cross_validation_of(Results(values, folder), verdict.prediction)

@@ -25,7 +25,7 @@ from ringlight.runtime import (
     new_run_folder,
     workspace_folder,
 )
-from ringlight.services.standing import MANIFEST, read_manifest, status_of
+from ringlight.services.standing import MANIFEST, read_manifest, refuse_cancelled, status_of
 from ringlight.training.checkpoint_files import newest
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
@@ -94,7 +94,7 @@ def train(
 
     Raises:
         UserError: the configuration or the data cannot be used; nothing was written.
-        InterruptedRunError: Ctrl-C or the control stopped it; the run folder can be resumed.
+        InterruptedRunError: Ctrl-C or the control stopped it; unless it was cancelled the run can be resumed.
     """
     root = workspace_folder(workspace)
     made = plan(configure(recipe, overrides, file=file), root)
@@ -124,10 +124,10 @@ def resume(
     control: RunControl | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> Run:
-    """Go on with an interrupted run from its last checkpoint (from the beginning when it has none yet).
+    """Go on with a run that was stopped from its last checkpoint (from the beginning when it has none yet).
 
     Raises:
-        RunError: there is no such run, it is complete, or its data has changed.
+        RunError: there is no such run, it is complete, it was cancelled for good, or its data has changed.
     """
     folder = find_run(run, workspace)
     if is_cross_validation(folder):
@@ -140,6 +140,7 @@ def resume(
         raise RunError(
             "an interrupted run", got="a completed one", where=str(folder), fix="start a new one with ringlight train"
         )
+    refuse_cancelled(folder)
     # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
     home = folder.absolute().parent
     refuse_arrays(folder)
@@ -193,7 +194,7 @@ def execute(
     """Train and judge a plan in the run's folder; `planned` makes it again where its GPU fails."""
     events = [TensorBoardTracker(folder / "logs")] if made.config.training.tensorboard else []
     tracker = Trackers([*events, *trackers])
-    with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
+    with log_file(folder / "train.log"), status_of(made, folder, tracker, control) as say:
         _announce(made, folder, checkpoint)
         control = control or QuietControl()
         try:

@@ -300,6 +300,8 @@ def preparing(control: RunControl, every: float = 0.0, *, windows: bool = False)
                 "total": total,
                 "images_per_second": done / elapsed if elapsed > 0 else 0.0,
                 "windows": float(windows),
+                "elapsed": elapsed,
+                **({"eta": elapsed / done * (total - done)} if done else {}),
             }
         )
         if signalled != "go":

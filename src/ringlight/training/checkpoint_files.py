@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ringlight.files import remove_parts
+
 LAST = "last.ckpt"
 """The end of the last whole epoch."""
 MIDWAY = "midway.ckpt"
@@ -27,6 +29,6 @@ def forget(folder: Path) -> None:
     """Remove every checkpoint below `folder`, and what a write that was broken off has left."""
     for place in [path for path in folder.rglob("checkpoints") if path.is_dir()]:
         shutil.rmtree(place, ignore_errors=True)
-    for pattern in ("*.ckpt", ".*.part"):
-        for path in folder.rglob(pattern):
-            path.unlink(missing_ok=True)
+    for path in folder.rglob("*.ckpt"):
+        path.unlink(missing_ok=True)
+    remove_parts(folder)

@@ -82,7 +82,8 @@ class PhasesLearner(DeepLearner):
         cards: list[dict[str, Any]] = []
         for place, name in enumerate(order):
             offset = sum(epochs[:place])
-            told, asked = PhaseTracker(tracker, name, offset), PhaseControl(control, offset, sum(epochs))
+            spent = sum(card["seconds"] for card in cards)
+            told, asked = PhaseTracker(tracker, name, offset), PhaseControl(control, offset, sum(epochs), spent)
             learner = self._phase(name, place, plans[name], before, _numbered(rows, place, offset, self.on_epoch))
             folder = self._folder(name)
             if (folder / WHOLE).is_file():

@@ -146,3 +146,39 @@ class Progress:
         for name, mean in (("step", self._steps), ("first", self._firsts), ("end", self._ends)):
             if name in state:
                 mean.count, mean.value = 1, state[name]
+
+
+def in_a_row(progress: Mapping[str, float], *, earlier: float, later: float) -> dict[str, float]:
+    """Return `elapsed` and `eta` of trainings one after the other, from what the present one tells of itself.
+
+    Args:
+        progress: what a heartbeat was told.
+        earlier: seconds that those before it took.
+        later: how many are still to come, each as long as the present one.
+
+    Examples:
+        >>> in_a_row({"elapsed": 2.0, "eta": 3.0}, earlier=10.0, later=2)
+        {'elapsed': 12.0, 'eta': 13.0}
+    """
+    if "elapsed" not in progress:
+        return {}
+    elapsed, told = progress["elapsed"], {"elapsed": earlier + progress["elapsed"]}
+    if "eta" in progress:
+        told["eta"] = progress["eta"] + later * (elapsed + progress["eta"])
+    return told
+
+
+class Stopwatch:
+    """Adds up how long trainings took that follow each other, from what each tells of itself last."""
+
+    def __init__(self) -> None:
+        self.earlier = 0.0
+        self._latest = 0.0
+
+    def hear(self, progress: Mapping[str, float]) -> None:
+        """Note how long the present one has worked."""
+        self._latest = progress.get("elapsed", self._latest)
+
+    def next(self) -> None:
+        """Begin the next one."""
+        self.earlier, self._latest = self.earlier + self._latest, 0.0

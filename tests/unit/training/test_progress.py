@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ringlight.training.progress import LatestMean, Progress
+from ringlight.training.progress import LatestMean, Progress, Stopwatch, in_a_row
 
 
 class Clock:
@@ -118,3 +118,14 @@ def test_a_mean_goes_by_the_latest_values() -> None:
     for value in (100.0, 1.0, 1.0, 1.0, 1.0):
         mean.add(value)
     assert mean.value == pytest.approx(1 + 49.5 / 8)
+
+
+def test_trainings_in_a_row_are_foreseen_to_be_alike() -> None:
+    watch = Stopwatch()
+    for elapsed in (10.0, 40.0):
+        watch.hear({"elapsed": elapsed})
+    watch.next()
+    now = {"elapsed": 10.0, "eta": 30.0}
+    watch.hear(now)
+    assert in_a_row(now, earlier=watch.earlier, later=3) == {"elapsed": 50.0, "eta": 150.0}
+    assert in_a_row({"done": 1.0}, earlier=1.0, later=1) == {}
