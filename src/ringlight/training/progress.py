@@ -121,9 +121,9 @@ class Progress:
         if each is None:
             return None
         first = self._firsts.get(each) or 0.0
-        end = self._ends.get(self._num_judged * each * FORWARD) or 0.0
         epoch, step = self._place
         spent = self._clock() - self._mark
+        end = self._ends.get(max(self._num_judged * each * FORWARD, spent if step == self._num_steps else 0.0)) or 0.0
         if step < self._num_steps:
             here = (self._num_steps - step) * each + (0.0 if step else first - each) - min(spent, each) + end
         else:

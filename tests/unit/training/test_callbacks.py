@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from ringlight.errors import InterruptedRunError
+from ringlight.training import callbacks
 from ringlight.training.callbacks import EarlyStop, Heartbeat, Reporter, clock
 from ringlight.training.checkpoints import LAST, Keeper
 from ringlight.training.task import ClassificationTask
@@ -137,6 +139,16 @@ def test_the_control_hears_how_far_the_run_is_after_every_step(
     assert control.progress[3]["train/loss"] == rows.history.rows[0]["train/loss"]
     assert ["val/macro_f1" in step for step in control.progress] == [False] * 4 + [True] * 4
     assert control.progress[4]["val/macro_f1"] == rows.history.rows[0]["val/macro_f1"]
+
+
+def test_a_control_that_holds_a_run_has_paused_it(
+    make_task: MakeTask, run_trainer: Any, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "HELD", 0.01)
+    started, control = time.perf_counter(), Says(act=lambda: time.sleep(0.02), at=1)
+    heartbeat = Heartbeat(control, 1, 2)
+    run_trainer(make_task(monitor=None), part, None, [heartbeat], num_epochs=1)
+    assert heartbeat.progress.elapsed < time.perf_counter() - started - 0.02
 
 
 def test_a_batch_of_three_axes_is_of_windows() -> None:
