@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -113,3 +115,11 @@ def test_a_run_cancelled_after_a_pause_keeps_its_last_whole_epoch_when_asked(
     assert torch.load(folder / "checkpoints" / LAST, weights_only=True)["epoch"] == 0
     assert runs.read_manifest(folder)["status"] == "cancelled"
     assert runs.resume(folder).results["history"] == finished.results["history"]
+
+
+@pytest.mark.slow
+def test_ten_killed_runs_end_like_one_left_alone() -> None:
+    """Power cuts ask nobody: kill -9 while it trains, is judged or writes; `make bench` does it a hundred times."""
+    script = Path(__file__).parents[2] / "benchmarks" / "kill_resume.py"
+    ended = subprocess.run([sys.executable, str(script), "10"], capture_output=True, text=True, check=False)
+    assert "10 of 10 killed runs ended like one left alone" in ended.stdout, ended.stdout + ended.stderr

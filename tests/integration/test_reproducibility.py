@@ -69,12 +69,16 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     overrides = [*overrides, "training.num_epochs=3"]
     whole = train_small(*overrides)
     with pytest.raises(InterruptedRunError):
-        train_small(*overrides, workspace="stopped", control=StopAt(6))  # in the second epoch of four steps
+        train_small(
+            *overrides, workspace="stopped", control=StopAt(6)
+        )  # in the second epoch of four steps and a validation
     folder = next((tmp_path / "stopped" / "runs").iterdir())
     assert_same(whole, runs.resume(folder))
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(train_small: TrainSmall, tmp_path: Path) -> None:
+def test_a_run_stopped_in_its_first_epoch_goes_on_by_the_beginning_of_its_name(
+    train_small: TrainSmall, tmp_path: Path
+) -> None:
     with pytest.raises(InterruptedRunError):
         train_small(workspace="stopped", control=StopAt(2))
     folder = next((tmp_path / "stopped" / "runs").iterdir())
