@@ -133,7 +133,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     with pytest.raises(InterruptedRunError):
         train(*(KEPT if where == "device" else ()), control=StopAt(4))
     (folder,) = (tmp_path / "runs").iterdir()
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert (folder / "checkpoints" / "midway.ckpt").is_file()
     assert_same(runs.resume(folder), kept if where == "device" else cached)
 
 

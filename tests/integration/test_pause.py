@@ -118,8 +118,9 @@ def test_a_run_cancelled_after_a_pause_keeps_its_last_whole_epoch_when_asked(
 
 
 @pytest.mark.slow
-def test_ten_killed_runs_end_like_one_left_alone() -> None:
+def test_runs_that_are_killed_ten_times_end_like_one_left_alone() -> None:
     """Power cuts ask nobody: kill -9 while it trains, is judged or writes; `make bench` does it a hundred times."""
     script = Path(__file__).parents[2] / "benchmarks" / "kill_resume.py"
-    ended = subprocess.run([sys.executable, str(script), "10"], capture_output=True, text=True, check=False)
-    assert "10 of 10 killed runs ended like one left alone" in ended.stdout, ended.stdout + ended.stderr
+    ended = subprocess.run([sys.executable, str(script), "10", "5"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "killed 10 times, ended like one left alone" in ended.stdout
