@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ from ringlight.config.load import compose
 from ringlight.data.loader import ImageDataset
 from ringlight.errors import InterruptedRunError
 from ringlight.training.arrays import dataset_of
-from ringlight.training.checkpoint_files import LAST, MIDWAY, forget, newest
+from ringlight.training.checkpoint_files import LAST, MIDWAY, newest
 from ringlight.training.learner import DeepLearner
 from ringlight.training.midway import random_state, set_random_state
 from ringlight.training.plan import Plan, part_problems, plan_on, prepare
@@ -216,20 +215,3 @@ def saved(value: Any) -> io.BytesIO:
     torch.save(value, stream)
     stream.seek(0)
     return stream
-
-
-def test_the_newest_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
-    assert newest(tmp_path / "nowhere") is None
-    for age, name in enumerate((LAST, MIDWAY, LAST)):
-        (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, ns=(age, age))
-        assert newest(tmp_path) == tmp_path / name
-
-
-def test_all_checkpoints_and_half_files_are_forgotten(tmp_path: Path) -> None:
-    for name in ("checkpoints/last.ckpt", "fold/checkpoints/members/0.npy", "trial/midway.ckpt", ".a.json.1f.part"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "history.csv").write_bytes(b"")
-    forget(tmp_path)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["history.csv"]
