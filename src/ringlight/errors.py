@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 
 class RinglightError(Exception):
@@ -88,9 +88,28 @@ class TrainingError(RinglightError):
 
 
 class InterruptedRunError(RinglightError):
-    """The user stopped the run (Ctrl-C or a control's "cancel"); its last checkpoint is whole."""
+    """The user stopped the run; its last checkpoint is whole.
+
+    `signal` says how: a control's "pause" or "cancel", or "interrupted" by Ctrl-C or a request to end (SIGTERM).
+    """
 
     exit_code: ClassVar[int] = 130
+
+    def __init__(
+        self, expected: str, *, got: str, where: str, fix: str,
+        signal: Literal["pause", "cancel", "interrupted"] = "interrupted",
+    ) -> None:  # fmt: skip
+        super().__init__(expected, got=got, where=where, fix=fix)
+        self.signal = signal
+
+    def retold(
+        self, expected: str | None = None, *, got: str | None = None, where: str | None = None, fix: str | None = None
+    ) -> Self:
+        """Return it as somebody tells it who knows more of the run; how it was stopped stays."""
+        return type(self)(
+            expected or self.expected, got=got or self.got, where=where or self.where, fix=fix or self.fix,
+            signal=self.signal,
+        )  # fmt: skip
 
 
 class Problems(UserError):  # noqa: N818 - it is the collection, its members are the errors

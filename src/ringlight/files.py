@@ -39,6 +39,12 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left below `folder`; nobody else may be writing."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def unwritable(path: Path, error: OSError) -> WorkspaceError:
     """Describe a failed write in one line."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

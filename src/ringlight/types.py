@@ -18,8 +18,8 @@ from ringlight.records import BOX, SCHEMA, Box, Dataset, Record, Signals, Split,
 Signal = Literal["go", "pause", "cancel"]
 
 __all__ = [
-    "BOX", "SCHEMA", "Batch", "Box", "Dataset", "History", "Learner", "Prediction", "Record", "RunControl", "Signal",
-    "Signals", "Source", "Split", "Task", "Tracker",
+    "BOX", "SCHEMA", "Batch", "Box", "Dataset", "History", "Keeping", "Learner", "Prediction", "Record", "RunControl",
+    "Signal", "Signals", "Source", "Split", "Task", "Tracker", "keeps_checkpoint",
 ]  # fmt: skip
 
 
@@ -109,9 +109,25 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class RunControl(Protocol):
-    """What may stop a training: asked after every step with `progress` (epoch, step, total steps, images/s, ...)."""
+    """What may stop a training: asked after every step with `progress` (epoch, step, total steps, images/s, ...).
+
+    "pause" stops it within a step; what it goes on from is kept, to the bit. "cancel" stops it for good: its
+    checkpoints are removed, unless the control is :class:`Keeping`.
+    """
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal: ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A control that says whether a run that it cancels keeps its last whole checkpoint; read when it is cancelled."""
+
+    keep_checkpoint: bool
+
+
+def keeps_checkpoint(control: object) -> bool:
+    """Say whether a run that this control cancels keeps its last whole checkpoint; without being asked it does not."""
+    return isinstance(control, Keeping) and control.keep_checkpoint
 
 
 @runtime_checkable

@@ -32,14 +32,14 @@ LORA = (*TINY, "model.lora={rank: 2, dropout: 0.1}", "training.ema_decay=0.9", "
 
 
 class StopAt:
-    """A control that cancels after a number of steps."""
+    """A control that pauses after a number of steps."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 @pytest.mark.slow

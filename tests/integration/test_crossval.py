@@ -159,13 +159,13 @@ def test_folds_of_frozen_features_share_one_pass(folder: Path, tmp_path: Path, m
 
 
 class StopBefore:
-    """A control that cancels when a fold is about to begin."""
+    """A control that pauses when a fold is about to begin."""
 
     def __init__(self, fold: int) -> None:
         self.fold = fold
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
-        return "cancel" if progress["fold"] == self.fold else "go"
+        return "pause" if progress["fold"] == self.fold else "go"
 
 
 def out_of_fold(folder: Path) -> bytes:
@@ -183,10 +183,10 @@ def test_one_that_was_stopped_goes_on_and_comes_to_the_same_to_the_bit(
         crossval.cross_validate(recipe, asked, workspace=tmp_path / "second", control=StopBefore(2))
     (stopped,) = (tmp_path / "second" / "runs").iterdir()
     assert str(caught.value) == (
-        "cross-validation: expected a cross-validation to its end, got `cancel` before fold 3 of 3; finished folds are "
+        "cross-validation: expected a cross-validation to its end, got `pause` before fold 3 of 3; finished folds are "
         f"kept: go on with ringlight crossval --resume {stopped}"
     )
-    assert runs.read_manifest(stopped)["status"] == "interrupted"
+    assert runs.read_manifest(stopped)["status"] == "paused"
     assert sorted(path.parent.name for path in stopped.rglob("fold.json")) == ["repeat0_fold0", "repeat0_fold1"]
 
     from ringlight.training import folds

@@ -97,14 +97,14 @@ def caches(run: Run) -> list[Path]:
 
 
 class StopAt:
-    """A control that cancels after a number of steps."""
+    """A control that pauses after a number of steps."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     def heartbeat(self, progress: Any) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     with pytest.raises(InterruptedRunError):
         train(*(KEPT if where == "device" else ()), control=StopAt(4))
     (folder,) = (tmp_path / "runs").iterdir()
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert (folder / "checkpoints" / "midway.ckpt").is_file()
     assert_same(runs.resume(folder), kept if where == "device" else cached)
 
 

@@ -52,7 +52,7 @@ def test_one_command_trains_members_and_another_joins_their_runs(windows: Path, 
 def test_an_interrupted_ensemble_is_resumed_to_the_same_numbers(windows: Path, tmp_path: Path) -> None:
     class Stops(QuietControl):
         def heartbeat(self, progress: Any) -> Any:
-            return "cancel" if progress["done"] / progress["total"] > 0.6 else "go"
+            return "pause" if progress["done"] / progress["total"] > 0.6 else "go"
 
     asked = [f"data.root={windows}", *QUICK, "model.name=ensemble", MEMBERS]
     whole = runs.train("windows", asked, workspace=tmp_path / "ws")

@@ -268,7 +268,7 @@ def test_auto_keeps_its_story_when_the_run_is_resumed(train: Train, tmp_path: Pa
 
     class Stop:
         def heartbeat(self, progress: Any) -> Any:
-            return "cancel"
+            return "pause"
 
     with pytest.raises(InterruptedRunError):
         train("imbalance.method=auto", control=Stop(), workspace=tmp_path / "ws")

@@ -27,14 +27,14 @@ def assert_same(first: Run, second: Run) -> None:
 
 
 class StopAt:
-    """A control that cancels after a number of steps."""
+    """A control that pauses after a number of steps."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 def test_the_written_configuration_runs_again_to_the_same_bits(train_small: TrainSmall, tmp_path: Path) -> None:
@@ -69,12 +69,16 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     overrides = [*overrides, "training.num_epochs=3"]
     whole = train_small(*overrides)
     with pytest.raises(InterruptedRunError):
-        train_small(*overrides, workspace="stopped", control=StopAt(6))  # in the second epoch of four steps
+        train_small(
+            *overrides, workspace="stopped", control=StopAt(6)
+        )  # in the second epoch of four steps and a validation
     folder = next((tmp_path / "stopped" / "runs").iterdir())
     assert_same(whole, runs.resume(folder))
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(train_small: TrainSmall, tmp_path: Path) -> None:
+def test_a_run_stopped_in_its_first_epoch_goes_on_by_the_beginning_of_its_name(
+    train_small: TrainSmall, tmp_path: Path
+) -> None:
     with pytest.raises(InterruptedRunError):
         train_small(workspace="stopped", control=StopAt(2))
     folder = next((tmp_path / "stopped" / "runs").iterdir())

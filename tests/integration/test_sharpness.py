@@ -30,7 +30,7 @@ EVERYTHING = (
 
 class StopInSecondEpoch:
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
-        return "cancel" if progress["epoch"] == 1 and progress["step"] > 1 else "go"
+        return "pause" if progress["epoch"] == 1 and progress["step"] > 1 else "go"
 
 
 def checkpoint(run: Run) -> Path:

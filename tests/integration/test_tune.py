@@ -119,17 +119,17 @@ class StopAt:
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 def test_an_interrupted_study_goes_on_to_the_same_end(tune_small: Tune, tmp_path: Path) -> None:
     whole = tune_small(workspace="whole")
     with pytest.raises(
-        InterruptedRunError, match=r"got Ctrl-C after 1 of 3 trials; go on with ringlight tune --resume"
+        InterruptedRunError, match=r"got `pause` after 1 of 3 trials; go on with ringlight tune --resume"
     ):
         tune_small(control=StopAt(6))
     folder = tmp_path / "workspace" / "studies" / "demo"
-    assert json.loads((folder / "study.json").read_text())["status"] == "interrupted"
+    assert json.loads((folder / "study.json").read_text())["status"] == "paused"
     assert told(tune(None, resume=folder)) == told(whole)
 
 
@@ -137,7 +137,7 @@ class StopWhatGoesOn:
     """A control that stops a trial in its second epoch, which none but one that waited comes to."""
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
-        return "cancel" if progress["epoch"] == 1 else "go"
+        return "pause" if progress["epoch"] == 1 else "go"
 
 
 HALVING = (

@@ -74,3 +74,11 @@ def test_a_long_list_of_choices_is_cut():
     names = [f"model_{index:02}" for index in range(20)]
     assert did_you_mean("x", names, limit=2) == "choose from: model_00, model_01, ... (20 in all)"
     assert did_you_mean("x", names[:2], limit=2) == "choose from: model_00, model_01"
+
+
+def test_how_a_run_was_stopped_stays_however_it_is_retold() -> None:
+    error = errors.InterruptedRunError("the end", got="`pause`", where="training", fix="go on", signal="pause")
+    again = pickle.loads(pickle.dumps(error.retold(got="`pause`, fold 2", fix="resume it")))
+    assert str(again) == "training: expected the end, got `pause`, fold 2; resume it"
+    assert again.signal == "pause"
+    assert errors.InterruptedRunError("the end", got="Ctrl-C", where="x", fix="y").signal == "interrupted"

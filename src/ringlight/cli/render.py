@@ -7,11 +7,12 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ringlight.runtime import LOGGER
 from ringlight.types import RunControl, Signal
@@ -86,7 +87,7 @@ class _Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bar = progress.add_task("training", total=None, rate="", epoch="preparing")
+        self._bar = progress.add_task("training", total=None, rate="", epoch="preparing", eta="")
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         fold = f"fold {int(progress['fold']) + 1}/{int(progress['num_folds'])}, " if "fold" in progress else ""
@@ -98,6 +99,7 @@ class _Bar:
             # Between two folds, and while an estimator is fitted, nothing is counted: no rate is not a rate of 0.
             rate=f"{progress['images_per_second']:.1f} {unit}/s" if progress["images_per_second"] else "",
             epoch=f"{fold}epoch {int(progress['epoch']) + 1}/{int(progress['num_epochs'])}",
+            eta=f"ETA {timedelta(seconds=round(progress['eta']))}" if "eta" in progress else "",
         )
         return "go"
 
@@ -111,7 +113,7 @@ def training_progress() -> Iterator[RunControl | None]:
         return
     columns = (
         TextColumn("{task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
+        TimeElapsedColumn(), TextColumn("{task.fields[eta]}"),
     )  # fmt: skip
     with Progress(*columns, console=terminal, transient=True) as progress, _log_above_the_bar():
         yield _Bar(progress)

@@ -158,6 +158,9 @@ class TrainingConfig(Section):
         description="with ema_decay: write the averaged weights beside each checkpoint, as NAME_ema.safetensors; the "
         "checkpoint holds both sets in any case",
     )
+    checkpoint_minutes: Annotated[Real, Field(gt=0)] | None = Field(
+        10.0, description="keep where a run stands in the middle of an epoch, too, so often; null: only at a stop"
+    )
     device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
     num_threads: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="CPU threads; null leaves the choice to PyTorch. Identical runs need the same number"

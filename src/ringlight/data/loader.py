@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -143,7 +143,22 @@ class ImageDataset(TorchDataset[Batch]):
 
 
 class ImageLoader(DataLoader[Batch]):
-    """A torch loader that raises our one-line errors wherever they arose, also in a worker that was killed."""
+    """A torch loader that raises our one-line errors wherever they arose, also in a worker that was killed.
+
+    Its state is how many batches of the epoch it has given: one that is given this state goes on behind them, the next
+    time it is gone through, and the records left out are not read.
+    """
+
+    given = 0
+    _start = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were given."""
+        return {"batches": self.given}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Begin the next epoch behind the batches that were given."""
+        self._start = state_dict["batches"]
 
     def stop(self) -> None:
         """End the workers.
@@ -170,6 +185,12 @@ class ImageLoader(DataLoader[Batch]):
             raise
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its private iterator class
+        self.given, self._start = self._start, 0
+        return self._batches(self.given)
+
+    def _batches(self, start: int) -> Iterator[Any]:
+        if start:
+            self.sampler.start_at(start * int(self.batch_size or 1))  # type: ignore[attr-defined]  # an EpochSampler
         batches = super().__iter__()
         while True:
             with translating_lost_workers(self):
@@ -183,6 +204,7 @@ class ImageLoader(DataLoader[Batch]):
                     # Error, traceback, frame, error is a circle that keeps the workers until the garbage collector
                     # comes, which takes their queues away first: each then waits out its five seconds.
                     del batch
+            self.given += 1
             yield batch
 
 
@@ -190,24 +212,27 @@ class ImageLoader(DataLoader[Batch]):
 def translating_lost_workers(*loaders: object) -> Iterator[None]:
     """Turn torch's error of a worker process that died in the block into one line; other errors pass.
 
+    Whatever ends the block early ends the workers, too: who goes on in this process, or reads the error, would wait for
+    them, five seconds each.
+
     Put it around a whole training as well: torch raises that error in whichever line the main process is, which is
     seldom the one that asks for a batch.
 
     Args:
-        loaders: those whose workers may die; of :class:`ImageLoader` the other workers are ended, too.
+        loaders: those whose workers may die; of :class:`ImageLoader` they are ended.
 
     Raises:
         TrainingError: a worker died.
     """
     try:
         yield
-    except RuntimeError as error:
-        dead = lost_worker(error)
-        if dead is None:
-            raise
+    except BaseException as error:
         for loader in loaders:
             if isinstance(loader, ImageLoader):
                 loader.stop()
+        dead = lost_worker(error) if isinstance(error, RuntimeError) else None
+        if dead is None:
+            raise
         raise dead from None
 
 
@@ -253,7 +278,7 @@ def make_loader(
     drop_last: bool = False,
     start_method: Literal["fork", "spawn", "forkserver"] | None = None,
     pin_memory: bool = False,
-    sampler: Sampler[Key] | None = None,
+    sampler: EpochSampler | None = None,
     cache: PixelCache | None = None,
     prefetch_factor: int | None = None,
     raw: bool = False,

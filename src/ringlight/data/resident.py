@@ -5,17 +5,16 @@ Shapes: N records, P different pictures among them, E keys in an epoch, B batch,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from ringlight.data.cache import PixelCache
 from ringlight.data.cache_budget import gib
 from ringlight.data.loader import target_tensor
 from ringlight.data.preprocess import InputSpec
-from ringlight.data.sampling import EpochSampler, Key
+from ringlight.data.sampling import EpochSampler
 from ringlight.errors import DataError
 from ringlight.runtime import LOGGER
 from ringlight.types import Batch, Dataset
@@ -30,8 +29,9 @@ class ResidentLoader:
     """Yields raw batches out of one tensor on the device, uint8 (P, H, W, C): those of `make_loader(raw=True)`.
 
     Like a torch loader it is iterated once an epoch and has a `sampler`: there Lightning, or a bare loop, calls
-    `set_epoch`. `image` and `target` of a batch lie on the device; `index` and `copy` stay on the CPU, where the names
-    are that an augmentation is drawn from. :func:`resident_loader` makes it.
+    `set_epoch`. Its state, as that of the other loaders, is how many batches of the epoch it has given. `image` and
+    `target` of a batch lie on the device; `index` and `copy` stay on the CPU, where the names are that an augmentation
+    is drawn from. :func:`resident_loader` makes it.
 
     Args:
         pictures: uint8 (P, H, W, C), on the device.
@@ -48,7 +48,7 @@ class ResidentLoader:
         *,
         places: torch.Tensor,
         targets: torch.Tensor,
-        sampler: Sampler[Key],
+        sampler: EpochSampler,
         batch_size: int,
         drop_last: bool = False,
     ) -> None:
@@ -58,6 +58,16 @@ class ResidentLoader:
         self._pictures: torch.Tensor | None = pictures
         self._places = places
         self._targets = targets.to(pictures.device)
+        self.given = 0
+        self._start = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were given."""
+        return {"batches": self.given}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Begin the next epoch behind the batches that were given."""
+        self._start = state_dict["batches"]
 
     @property
     def nbytes(self) -> int:
@@ -65,10 +75,14 @@ class ResidentLoader:
         return 0 if self._pictures is None else self._pictures.nbytes
 
     def __len__(self) -> int:
-        keys = len(self.sampler)  # type: ignore[arg-type]  # torch promises no length; ours have one
+        keys = len(self.sampler)
         return keys // self.batch_size if self.drop_last else -(-keys // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        self.given, self._start = self._start, 0
+        return self._batches(self.given)
+
+    def _batches(self, first: int) -> Iterator[Batch]:
         if self._pictures is None:
             raise DataError(
                 "a loader that holds its pictures", got="one that was released", where="loader", fix="make a new one"
@@ -78,8 +92,9 @@ class ResidentLoader:
         device = self._pictures.device
         # The whole epoch's order in one go: a transfer in every step would make the processor wait for the device.
         places, known = self._places[rows].to(device), rows.to(device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        for start in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size):
             part = slice(start, start + self.batch_size)
+            self.given += 1
             yield Batch(
                 input=self._pictures.index_select(0, places[part]),
                 target=self._targets.index_select(0, known[part]),
@@ -103,7 +118,7 @@ def resident_loader(
     seed: int,
     shuffle: bool = False,
     drop_last: bool = False,
-    sampler: Sampler[Key] | None = None,
+    sampler: EpochSampler | None = None,
 ) -> ResidentLoader | None:
     """Move the pictures of a data set to a device and return the loader over them.
 

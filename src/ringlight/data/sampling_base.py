@@ -7,7 +7,7 @@ resumed run, needs nothing else, and the order of an epoch is a function of the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,7 @@ class EpochSampler(Sampler[Key]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self._start = 0
 
     @property
     def num_rows(self) -> int:
@@ -51,6 +52,17 @@ class EpochSampler(Sampler[Key]):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
         self.epoch = epoch
+
+    def start_at(self, place: int) -> None:
+        """Leave the first `place` keys out the next time an epoch is gone through, and that time only.
+
+        Examples:
+            >>> sampler = EpochSampler(3, seed=0, shuffle=False)
+            >>> sampler.start_at(2)
+            >>> list(sampler), len(list(sampler))
+            ([(0, 2, 0)], 3)
+        """
+        self._start = place
 
     def rows(self, epoch: int) -> IntArray:
         """Return the rows of an epoch in order, those of all ranks together."""
@@ -65,6 +77,11 @@ class EpochSampler(Sampler[Key]):
         return self.n
 
     def __iter__(self) -> Iterator[Key]:
+        start, self._start = self._start, 0
+        return islice(self._keys(), start, None)
+
+    def _keys(self) -> Iterator[Key]:
+        """Yield the keys of the epoch from its beginning."""
         rows = self.rows(self.epoch)
         # Copies are counted over all ranks: two that show the same row augment it differently.
         parts = (self._part(rows), self._part(occurrences(rows)))

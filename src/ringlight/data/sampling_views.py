@@ -46,7 +46,7 @@ class ViewsSampler(EpochSampler):
     def __len__(self) -> int:
         return len(self.records) * self.num_views
 
-    def __iter__(self) -> Iterator[Key]:
+    def _keys(self) -> Iterator[Key]:
         for epoch, row, copy in self.records:
             for view in range(self.num_views):
                 yield epoch, row, copy * self.num_views + view

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler
 
 from ringlight.data.loader import ImageLoader, target_tensor
 from ringlight.data.sampling import EpochSampler, Key
@@ -113,7 +112,7 @@ def make_window_loader(
     drop_last: bool = False,
     start_method: Literal["fork", "spawn", "forkserver"] | None = None,
     pin_memory: bool = False,
-    sampler: Sampler[Key] | None = None,
+    sampler: EpochSampler | None = None,
     prefetch_factor: int | None = None,
 ) -> ImageLoader:
     """Return a loader of :class:`~ringlight.types.Batch`; the batches do not depend on `num_workers`.

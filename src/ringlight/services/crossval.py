@@ -179,10 +179,8 @@ def _execute(
 ) -> CrossValidation:
     plan, recorder = job.plan, Recorder(folder, job.plan.given, None, parent)
     try:
-        with (
-            log_file(folder / "train.log"),
-            status_of(plan, folder, trackers_of(plan, folder, [recorder, *trackers])) as say,
-        ):
+        reporting = trackers_of(plan, folder, [recorder, *trackers])
+        with log_file(folder / "train.log"), status_of(plan, folder, reporting, control) as say:
             tracker = say.tracker
             LOGGER.info("cross-validation %s: %s", folder, told(job.division))
             for note in dict.fromkeys((*plan.notes, *job.division.notes)):
@@ -196,6 +194,5 @@ def _execute(
             values = cross_validation_results(plan, job.division, found, verdict, folder.name, where, spent)
             write_cross_validation(plan, verdict, values, folder, tracker)
     except InterruptedRunError as error:
-        fix = error.fix.replace("ringlight train --resume", "ringlight crossval --resume")
-        raise InterruptedRunError(error.expected, got=error.got, where=error.where, fix=fix) from error
+        raise error.retold(fix=error.fix.replace("ringlight train", "ringlight crossval")) from error
     return cross_validation_of(Results(values, folder), verdict.prediction)

@@ -27,7 +27,8 @@ from ringlight.runtime import (
 )
 from ringlight.services.history import Recorder
 from ringlight.services.registered import registered_folder
-from ringlight.services.standing import MANIFEST, read_manifest, status_of
+from ringlight.services.standing import MANIFEST, read_manifest, refuse_cancelled, status_of
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
 from ringlight.training.device_faults import cpu_fallback, is_cuda_failure
@@ -96,7 +97,7 @@ def train(
 
     Raises:
         UserError: the configuration or the data cannot be used; nothing was written.
-        InterruptedRunError: Ctrl-C or the control stopped it; the run folder can be resumed.
+        InterruptedRunError: Ctrl-C or the control stopped it; unless it was cancelled the run can be resumed.
     """
     root = workspace_folder(workspace)
     made = plan(configure(recipe, overrides, file=file), root)
@@ -126,10 +127,10 @@ def resume(
     control: RunControl | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> Run:
-    """Go on with an interrupted run from its last checkpoint (from the beginning when it has none yet).
+    """Go on with a run that was stopped from its last checkpoint (from the beginning when it has none yet).
 
     Raises:
-        RunError: there is no such run, it is complete, or its data has changed.
+        RunError: there is no such run, it is complete, it was cancelled for good, or its data has changed.
     """
     folder = find_run(run, workspace)
     if is_cross_validation(folder):
@@ -142,6 +143,7 @@ def resume(
         raise RunError(
             "an interrupted run", got="a completed one", where=str(folder), fix="start a new one with ringlight train"
         )
+    refuse_cancelled(folder)
     # A run that is named by its path brings its workspace along: there lie the images that a synthetic source drew.
     home = folder.absolute().parent
     refuse_arrays(folder)
@@ -165,7 +167,7 @@ def resume(
         write_text(folder / "config.yaml", to_yaml(made.config))
     if manifest.get("imbalance"):
         made = as_chosen(made, Choice.from_dict(manifest["imbalance"]))
-    return execute(made, folder, _last(folder), control, trackers)
+    return execute(made, folder, newest(folder / "checkpoints"), control, trackers)
 
 
 def refuse_arrays(folder: Path) -> None:
@@ -197,7 +199,7 @@ def execute(
     `parent` is the name of the run that it came of.
     """
     others = [Recorder(folder, made.given, made.split, parent), *trackers]
-    with log_file(folder / "train.log"), status_of(made, folder, trackers_of(made, folder, others)) as say:
+    with log_file(folder / "train.log"), status_of(made, folder, trackers_of(made, folder, others), control) as say:
         tracker = say.tracker
         _announce(made, folder, checkpoint)
         control = control or QuietControl()
@@ -209,7 +211,7 @@ def execute(
             made = _on_the_cpu(made, folder, cpu_fallback(error, made.device), planned or make_plan)
             say.made = made
             say("running")
-            outcome = fit(made, folder, tracker=tracker, control=control, resume=_last(folder))
+            outcome = fit(made, folder, tracker=tracker, control=control, resume=newest(folder / "checkpoints"))
         say.reproducibility = outcome.results.get("environment", {}).get("reproducibility")
     return Run(folder, outcome.results)
 
@@ -224,11 +226,6 @@ def for_the_cpu(config: Config) -> Config:
     }
     values = {key: new for key, (old, new) in chosen.items() if old != "auto"}
     return config.replacing({"training.device": "cpu", **values})
-
-
-def _last(folder: Path) -> Path | None:
-    last = folder / "checkpoints" / "last.ckpt"
-    return last if last.is_file() else None
 
 
 def _on_the_cpu(

@@ -1,4 +1,8 @@
-"""How a run stands, in its `manifest.json`: running, then completed, interrupted or failed; and what it stands on."""
+"""How a run stands, in its `manifest.json`, and what it stands on.
+
+It is running, then completed, failed, paused (by its control), interrupted (Ctrl-C, SIGTERM) or cancelled. One that is
+paused or interrupted goes on where it was; so does a cancelled one whose checkpoint was kept.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import InterruptedRunError, RinglightError, RunError
-from ringlight.files import unwritable, write_json
+from ringlight.files import remove_parts, unwritable, write_json
 from ringlight.runtime import LOGGER, package_versions, promise
 from ringlight.services.processes import this_process
-from ringlight.types import Tracker
+from ringlight.training.checkpoint_files import LAST, MIDWAY, forget
+from ringlight.training.fold_files import is_cross_validation
+from ringlight.types import RunControl, Tracker, keeps_checkpoint
 
 if TYPE_CHECKING:
     from ringlight.training.plan import Plan
@@ -24,6 +30,10 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What a disk answers that is full, read-only, forbidden or broken."""
+
+
+STATUS_OF = {"pause": "paused", "cancel": "cancelled", "interrupted": "interrupted"}
+"""How a run stands that was stopped, by the signal."""
 
 
 @dataclass
@@ -49,17 +59,25 @@ class Say:
 
 
 @contextmanager
-def status_of(made: Plan, folder: Path, tracker: Tracker) -> Iterator[Say]:
-    """Say how the run stands: running, then completed, interrupted or failed."""
+def status_of(made: Plan, folder: Path, tracker: Tracker, control: RunControl | None = None) -> Iterator[Say]:
+    """Say how the run stands: running, then how it ended.
+
+    Where it was cancelled its checkpoints are removed, but for the last whole one where the `control` keeps it.
+    """
     say = Say(made, folder, tracker)
+    remove_parts(folder)
     say("running")
     try:
         yield say
     except InterruptedRunError as error:
-        _try_to_say(say, str(error), "interrupted")
         # Who stopped it does not know where the run lies; the reader should not have to look for it.
-        fix = error.fix.replace("--resume RUN", f"--resume {shlex.quote(str(folder))}")
-        raise InterruptedRunError(error.expected, got=error.got, where=error.where, fix=fix) from error
+        told = error.retold(fix=error.fix.replace("--resume RUN", f"--resume {shlex.quote(str(folder))}"))
+        if error.signal == "cancel":
+            remove_what_is_in_the_middle(folder, keep_last=keeps_checkpoint(control))
+            if not (has_checkpoint(folder) or is_cross_validation(folder)):  # whose finished folds are kept
+                told = error.retold(fix="nothing is left to go on from; start a new one with ringlight train")
+        _try_to_say(say, str(told), STATUS_OF[error.signal])
+        raise told from error
     except KeyboardInterrupt as error:  # outside the epochs: while the model is judged or the results are written
         _try_to_say(say, "Ctrl-C", "interrupted")
         raise InterruptedRunError(
@@ -84,6 +102,33 @@ def status_of(made: Plan, folder: Path, tracker: Tracker) -> Iterator[Say]:
         _try_to_say(say, f"{type(error).__name__}: {error}")
         raise
     say("completed")
+
+
+def remove_what_is_in_the_middle(folder: Path, *, keep_last: bool) -> None:
+    """Remove what a cancelled run would go on from; `keep_last` leaves the last whole checkpoints, and the best."""
+    if not keep_last:
+        forget(folder)
+    for path in folder.rglob(MIDWAY):
+        path.unlink(missing_ok=True)
+    remove_parts(folder)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Say whether a run, or one of its folds or phases, has something to go on from."""
+    return next(folder.rglob(LAST), None) is not None
+
+
+def refuse_cancelled(folder: Path) -> None:
+    """Refuse to go on with a cancelled run whose checkpoints were removed.
+
+    Raises:
+        RunError: it is one.
+    """
+    if read_manifest(folder).get("status") == "cancelled" and not has_checkpoint(folder):
+        raise RunError(
+            "a run that can be gone on with", got="a cancelled one, whose checkpoints were removed", where=str(folder),
+            fix="start a new one with ringlight train",
+        )  # fmt: skip
 
 
 def _try_to_say(say: Callable[[str, str], None], error: str, status: str = "failed") -> None:

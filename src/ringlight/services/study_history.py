@@ -14,6 +14,7 @@ from ringlight.errors import InterruptedRunError, RinglightError
 from ringlight.runtime import LOGGER
 from ringlight.services.history import home_of, put_epochs, read_json
 from ringlight.services.processes import this_process
+from ringlight.services.standing import STATUS_OF
 from ringlight.services.stores import open_store
 from ringlight.store.tables import RUN_STATES, ArtifactRow, RunRow
 
@@ -37,7 +38,7 @@ def recorded_study(folder: Path, config: Config) -> Iterator[None]:
     try:
         yield
     except InterruptedRunError as error:
-        _try_to_record(folder, config, "interrupted", str(error))
+        _try_to_record(folder, config, STATUS_OF[error.signal], str(error))
         raise
     except Exception as error:
         _try_to_record(folder, config, "failed", str(error))

@@ -19,8 +19,10 @@ from ringlight.errors import InterruptedRunError, RunError, TrainingError
 from ringlight.files import write_csv, write_json, write_text
 from ringlight.models import MODELS
 from ringlight.runtime import LOGGER, cpu_count, log_file, package_versions, workspace_folder
+from ringlight.services.standing import STATUS_OF
 from ringlight.services.study_history import recorded_study
 from ringlight.services.tune_pages import write_study_pages
+from ringlight.training.checkpoint_files import forget
 from ringlight.training.plan import part_problems
 from ringlight.training.trackers import QuietControl
 from ringlight.training.tune import Study
@@ -34,7 +36,7 @@ from ringlight.training.tune_results import (
     trial_table,
 )
 from ringlight.training.tune_trials import StudySettings, TrialRow
-from ringlight.types import RunControl
+from ringlight.types import RunControl, keeps_checkpoint
 
 DATABASE, CONFIG, LOCK = "study.db", "config.yaml", "study.lock"
 MAY_CHANGE = ("n_trials", "timeout", "workers", "folder")
@@ -150,11 +152,14 @@ def tune(
                     objective = RecipeObjective(bench, folder / "trials", control or QuietControl())
                     study.run(objective, keeper.ended)
         except (InterruptedRunError, KeyboardInterrupt) as error:
-            keeper.write("interrupted")
-            fix = f"go on with ringlight tune --resume {shlex.quote(str(folder))}"
+            signal = error.signal if isinstance(error, InterruptedRunError) else "interrupted"
+            if signal == "cancel" and not keeps_checkpoint(control):
+                forget(folder / "trials")
+            keeper.write(STATUS_OF[signal])
+            said = "Ctrl-C" if signal == "interrupted" else f"`{signal}`"
             raise InterruptedRunError(
-                "a study to its end", got=f"Ctrl-C after {_done(study.rows())} of {study.num_places} trials",
-                where=str(folder), fix=fix,
+                "a study to its end", got=f"{said} after {_done(study.rows())} of {study.num_places} trials",
+                where=str(folder), fix=f"go on with ringlight tune --resume {shlex.quote(str(folder))}", signal=signal,
             ) from error  # fmt: skip
         return StudyResult(folder, keeper.finish())
 

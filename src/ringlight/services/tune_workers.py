@@ -61,9 +61,13 @@ def run_workers(keeper: Keeper, control: RunControl, cache: Path) -> None:
         while any(process.is_alive() for process, _ in workers):
             time.sleep(LOOK_EVERY)
             _tell(keeper, told)
-            if control.heartbeat(_progress(len(told), study.num_places)) != "go":
+            if (signalled := control.heartbeat(_progress(len(told), study.num_places))) != "go":
                 raise InterruptedRunError(
-                    "a study to its end", got="a request to stop", where=str(keeper.folder), fix="resume it"
+                    "a study to its end",
+                    got="a request to stop",
+                    where=str(keeper.folder),
+                    fix="resume it",
+                    signal=signalled,
                 )
     finally:
         _end(workers)

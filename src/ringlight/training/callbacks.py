@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -10,14 +11,17 @@ from types import FrameType
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from ringlight.errors import InterruptedRunError
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import LOGGER
+from ringlight.training.loss_sum import LatestLoss
+from ringlight.training.midway import Midway
+from ringlight.training.progress import HELD, Progress
 from ringlight.training.task import ClassificationTask
 from ringlight.training.trackers import EndTraining
-from ringlight.types import History, Prediction, RunControl, Tracker
+from ringlight.types import History, Prediction, RunControl, Signal, Tracker
 
 
 class EarlyStop(EarlyStopping):
@@ -59,14 +63,8 @@ class Reporter(Callback):
         self._tracker = tracker
         self._on_row = on_row
         self._num_epochs = num_epochs
-        self._started = time.perf_counter()
-        self._first_epoch = 0
+        self.progress: Progress | None = None
         self._rate = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Start the clock that the expected end is told from."""
-        self._started = time.perf_counter()
-        self._first_epoch = trainer.current_epoch
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Note the learning rate that the step uses; afterwards a step-wise schedule has already moved on."""
@@ -89,21 +87,22 @@ class Reporter(Callback):
 
     def _say(self, row: Mapping[str, float], monitor: str | None) -> None:
         done = int(row["epoch"]) + 1
-        elapsed = time.perf_counter() - self._started
-        left = elapsed / max(1, done - self._first_epoch) * (self._num_epochs - done)
         shown = {"train loss": row["train/loss"], "val loss": row.get("val/loss")}
         if monitor is not None:
             shown[f"val {monitor}"] = row.get(f"val/{monitor}")
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
-        LOGGER.info("epoch %d/%d  %s  about %s left", done, self._num_epochs, numbers, clock(left))
+        left = None if self.progress is None else self.progress.left
+        told = "" if left is None else f"  about {clock(left)} left"
+        LOGGER.info("epoch %d/%d  %s%s", done, self._num_epochs, numbers, told)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the rows in the checkpoint."""
-        return {"rows": self.history.rows}
+        """Keep the rows in the checkpoint, and the rate of the last step: the next may be of another epoch."""
+        return {"rows": self.history.rows, "rate": self._rate}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows back."""
+        """Take them back."""
         self.history.rows = list(state_dict["rows"])
+        self._rate = state_dict.get("rate", 0.0)  # a run that an older version began has none
 
 
 def clock(seconds: float) -> str:
@@ -117,21 +116,38 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-class Heartbeat(Callback):
+class Heartbeat(Checkpoint):
     """Tells the control how far the run is after every step, and stops the run between two steps when it says so.
 
     Ctrl-C and a request to end (SIGTERM) are heard the same way, so that no step is left half done; a second Ctrl-C
-    stops at once.
+    stops at once. What was trained is kept by `midway`, unless the run is cancelled. The batches of a validation are
+    steps, too: a run that is stopped there goes through all of them again.
+
+    The control is told `epoch`, `num_epochs`, `step`, `num_steps` (of the epoch), `done`, `total` (steps of the run),
+    `images_per_second`, `windows` (1 where records are windows), `validating` (1 or 0), `elapsed` and, once it is
+    known, `eta` (both in seconds); and of `reporter` the scores of the last epoch, beside the mean `train/loss` of this
+    one.
+
+    It is the last of the callbacks, where Lightning puts all that write checkpoints: averaged weights have seen a step
+    before it is kept.
     """
 
-    def __init__(self, control: RunControl, num_epochs: int, batch_size: int) -> None:
+    def __init__(
+        self, control: RunControl, num_epochs: int, batch_size: int, *, reporter: Reporter | None = None,
+        midway: Midway | None = None, progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        self.progress = progress or Progress(num_epochs)
         self._control = control
         self._num_epochs = num_epochs
         self._batch_size = batch_size
+        self._reporter = reporter
+        self._midway = midway
         self._interrupted = False
         self._previous: Any = None
         self._epoch = 0
-        self._epoch_started = 0.0
+        self._loss = LatestLoss()
+        if reporter is not None:
+            reporter.progress = self.progress
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Listen to Ctrl-C (only the main thread may)."""
@@ -144,68 +160,99 @@ class Heartbeat(Callback):
             raise self._stopped("Ctrl-C twice")
         self._interrupted = True
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Start the clock of the epoch."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the clock, in the middle of an epoch where the run goes on there."""
         self._epoch = trainer.current_epoch
-        self._epoch_started = time.perf_counter()
+        self.progress.begin(
+            epoch=self._epoch,
+            step=trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+            num_steps=int(trainer.num_training_batches),
+            num_judged=int(sum(trainer.num_val_batches)),
+        )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Note which epoch it is."""
+        self._epoch = trainer.current_epoch
+        self.progress.start_epoch(self._epoch)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002 - Lightning passes it
-        outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int  # noqa: ARG002
+    ) -> None:  # fmt: skip
         """Report; stop when asked.
 
         Raises:
             InterruptedRunError: Ctrl-C, SIGTERM, or the control said "cancel" or "pause".
         """
-        elapsed = time.perf_counter() - self._epoch_started
-        steps = int(trainer.num_training_batches)
-        signalled = self._control.heartbeat(
-            {
-                "epoch": self._epoch,
-                "num_epochs": self._num_epochs,
-                "step": batch_idx + 1,
-                "num_steps": steps,
-                "done": self._epoch * steps + batch_idx + 1,
-                "total": self._num_epochs * steps,
-                "images_per_second": (batch_idx + 1) * self._batch_size / elapsed if elapsed > 0 else 0.0,
-                "windows": float(_of_windows(batch)),
-            }
-        )
-        if signalled != "go":
-            raise self._stopped(f"`{signalled}`")
-        self._listen(trainer)
+        self.progress.step(self._epoch, batch_idx + 1)
+        self._ask(trainer, pl_module, batch, batch_idx + 1)
+        if self._midway is not None and batch_idx + 1 < trainer.num_training_batches:
+            self._midway.write_if_due(trainer, pl_module)
 
-    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any  # noqa: ARG002
+    ) -> None:  # fmt: skip
         """Stop in the middle of a long validation, too.
 
         Raises:
-            InterruptedRunError: Ctrl-C or SIGTERM.
+            InterruptedRunError: Ctrl-C, SIGTERM, or the control said "cancel" or "pause".
         """
-        self._listen(trainer)
+        self._ask(trainer, pl_module, batch, int(trainer.num_training_batches))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Stop before judging when Ctrl-C came while the last epoch was written.
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Stop when Ctrl-C came while the epoch was written.
 
         Raises:
             InterruptedRunError: Ctrl-C or SIGTERM.
         """
-        self._listen(trainer)
+        if (reason := self._heard(trainer)) is not None:
+            raise self._stopped(reason)
 
-    def _listen(self, trainer: Trainer) -> None:
-        if self._interrupted or trainer.received_sigterm:
-            raise self._stopped("Ctrl-C" if self._interrupted else "SIGTERM")
+    def _ask(self, trainer: Trainer, task: LightningModule, batch: Any, step: int) -> None:
+        steps, each = int(trainer.num_training_batches), self.progress.step_time
+        asked = time.perf_counter()
+        said = self._control.heartbeat(
+            {
+                "epoch": self._epoch,
+                "num_epochs": self._num_epochs,
+                "step": step,
+                "num_steps": steps,
+                "done": self._epoch * steps + step,
+                "total": self._num_epochs * steps,
+                "images_per_second": self._batch_size / each if each else 0.0,
+                "windows": float(_of_windows(batch)),
+                "validating": float(trainer.validating),
+                **self._scores(task),
+                **self.progress.told(),
+            }
+        )
+        if (waited := time.perf_counter() - asked) > HELD:
+            self.progress.leave_out(waited)
+        reason = self._heard(trainer) if said == "go" else f"`{said}`"
+        if reason is None:
+            return
+        if self._midway is not None and said != "cancel":
+            self._midway.write(trainer, task)
+        raise self._stopped(reason, said)
 
-    def _stopped(self, reason: str) -> InterruptedRunError:
+    def _scores(self, task: LightningModule) -> dict[str, float]:
+        """Return the latest metrics of the training that are numbers."""
+        told: dict[str, float] = {}
+        if isinstance(task, ClassificationTask):
+            rows = [] if self._reporter is None else self._reporter.history.rows
+            name = f"val/{task.monitor}"
+            told = {"train/loss": self._loss.of(task), name: rows[-1].get(name, math.nan) if rows else math.nan}
+        return {name: value for name, value in told.items() if math.isfinite(value)}
+
+    def _heard(self, trainer: Trainer) -> str | None:
+        return "Ctrl-C" if self._interrupted else "SIGTERM" if trainer.received_sigterm else None
+
+    def _stopped(self, reason: str, said: Signal = "go") -> InterruptedRunError:
         return InterruptedRunError(
             "a run to its end",
             got=f"{reason} in epoch {self._epoch + 1} of {self._num_epochs}",
             where="training",
             fix="its last checkpoint is whole: go on with ringlight train --resume RUN",
+            signal="interrupted" if said == "go" else said,
         )
 
     def restore(self) -> None:
@@ -213,6 +260,14 @@ class Heartbeat(Callback):
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
             self._previous = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep how long the run has worked, and how long things took."""
+        return self.progress.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.progress.load_state_dict(state_dict)
 
 
 def _of_windows(batch: Any) -> bool:
@@ -245,6 +300,8 @@ def preparing(control: RunControl, every: float = 0.0, *, windows: bool = False)
                 "total": total,
                 "images_per_second": done / elapsed if elapsed > 0 else 0.0,
                 "windows": float(windows),
+                "elapsed": elapsed,
+                **({"eta": elapsed / done * (total - done)} if done else {}),
             }
         )
         if signalled != "go":
@@ -253,6 +310,7 @@ def preparing(control: RunControl, every: float = 0.0, *, windows: bool = False)
                 got=f"`{signalled}` after {done} of {total} {'windows' if windows else 'images'}",
                 where="training",
                 fix="go on with ringlight train --resume RUN",
+                signal=signalled,
             )
 
     return progress

@@ -1,5 +1,6 @@
 """Checkpoints of a training: `last.ckpt` to go on from, `best_epoch042_macro_f1_0.89.ckpt` to judge; each whole.
 
+A training that was stopped in the middle of an epoch goes on from `midway.ckpt` (:mod:`ringlight.training.midway`).
 Where weights are averaged, each has the averaged ones beside it: `last_ema.safetensors`, ready for `load_state_dict`.
 """
 
@@ -18,9 +19,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.files import whole_file
+from ringlight.training.checkpoint_files import LAST, MIDWAY
 from ringlight.training.task import ClassificationTask
 
-LAST = "last.ckpt"
 SNAPSHOT = "_ema.safetensors"
 _LONGEST_NAME = 60
 
@@ -42,7 +43,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         Raises:
             WorkspaceError: the disk is full or the folder cannot be written.
         """
-        if self.ema_snapshots and "averaging_state" in checkpoint:
+        if self.ema_snapshots and "averaging_state" in checkpoint and Path(path).name != MIDWAY:
             _write_snapshot(checkpoint["state_dict"], snapshot_of(Path(path)))  # first: the checkpoint is what counts
         with whole_file(Path(path)) as part, part.open("wb") as stream:
             try:
@@ -99,6 +100,7 @@ class Keeper(Checkpoint):
             for superseded in self.folder.glob(pattern):
                 if superseded.name not in kept:
                     superseded.unlink(missing_ok=True)
+        (self.folder / MIDWAY).unlink(missing_ok=True)  # it is of this epoch, which is written whole
 
     def _improves(self, score: float) -> bool:
         if self.score is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, Trainer
@@ -18,6 +19,7 @@ from ringlight.runtime import DeviceChoice
 from ringlight.training.callbacks import EarlyStop
 from ringlight.training.checkpoints import WholeCheckpointIO
 from ringlight.training.judged_weights import SlowWeights
+from ringlight.training.midway import Midway
 from ringlight.training.sharpness import Sharpness
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -42,6 +44,11 @@ def make_trainer(config: Config, device: DeviceChoice, callbacks: Sequence[Callb
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def midway_of(config: Config, folder: Path) -> Midway:
+    """Return what keeps where a training stands in the middle of an epoch, in the folder of its checkpoints."""
+    return Midway(folder, every=config.training.checkpoint_minutes)
 
 
 def extras(config: Config, monitor: str | None, metrics: Mapping[str, Metric] | None = None) -> list[Callback]:

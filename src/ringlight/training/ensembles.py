@@ -16,7 +16,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from ringlight.models.estimator import EstimatorModel
 from ringlight.runtime import LOGGER, quiet_libraries, seed_everything
 from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.callbacks import preparing
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.ensemble_plan import (
     check_runs,
     fill_member,
@@ -46,6 +47,7 @@ from ringlight.training.ensemble_plan import (
 )
 from ringlight.training.ensemble_weights import fit_stacking, fit_temperatures, fit_votes, log_loss
 from ringlight.training.frozen_features import FeatureTable
+from ringlight.training.progress import Stopwatch, in_a_row
 from ringlight.training.trackers import QuietTracker
 from ringlight.training.window_table import window_table
 from ringlight.types import Dataset, History, Prediction, RunControl, Signal, Split, Tracker
@@ -65,12 +67,15 @@ class _Steps(RunControl):
     control: RunControl
     total: int
     index: int = 0
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         """Pass on how far all trainings together are."""
         whole = max(1.0, progress["total"])
         done = round(self.index * whole + progress["done"])
-        return self.control.heartbeat({**progress, "done": done, "total": round(self.total * whole)})
+        self.watch.hear(progress)
+        times = in_a_row(progress, earlier=self.watch.earlier, later=self.total - self.index - 1)
+        return self.control.heartbeat({**progress, "done": done, "total": round(self.total * whole), **times})
 
     def finished_one(self) -> None:
         """Ask between two trainings.
@@ -79,12 +84,13 @@ class _Steps(RunControl):
             InterruptedRunError: the control said "cancel" or "pause".
         """
         self.index += 1
+        self.watch.next()
         nothing = {"epoch": 0, "num_epochs": 1, "step": 0, "num_steps": 1, "done": 0, "total": 1}
         said = self.heartbeat({**nothing, "images_per_second": 0.0})
         if said != "go":
             raise InterruptedRunError(
                 "a run to its end", got=f"`{said}` after training {self.index} of {self.total}", where="ensemble",
-                fix="go on with ringlight train --resume RUN",
+                fix="go on with ringlight train --resume RUN", signal=said,
             )  # fmt: skip
 
 
@@ -181,10 +187,9 @@ class EnsembleLearner(AtOnceLearner):
 
         made = member_plan(plan, spec, split)
         learner = learner_of(made, folder, lambda *_: None)
-        last = folder / "last.ckpt"
         learner.fit(
             made.part("train"), made.part("val") if len(split.val) else None, tracker=QuietTracker(), control=steps,
-            resume=last if last.is_file() else None,
+            resume=newest(folder),
         )  # fmt: skip
         return learner
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringlight.errors import InterruptedRunError
+from ringlight.training.progress import Stopwatch, in_a_row
 from ringlight.types import RunControl, Signal
 
 RESUME = "finished folds are kept: go on with ringlight crossval --resume RUN"
@@ -18,10 +19,12 @@ class FoldControl:
     control: RunControl
     num_folds: int
     index: int = 0
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         """Pass on how far all folds together are."""
         total = max(1.0, progress["total"])
+        self.watch.hear(progress)
         return self.control.heartbeat(
             {
                 **progress,
@@ -29,6 +32,7 @@ class FoldControl:
                 "total": round(self.num_folds * total),
                 "fold": self.index,
                 "num_folds": self.num_folds,
+                **in_a_row(progress, earlier=self.watch.earlier, later=self.num_folds - self.index - 1),
             }
         )
 
@@ -39,11 +43,12 @@ class FoldControl:
             InterruptedRunError: the control said "cancel" or "pause".
         """
         self.index = index
+        self.watch.next()
         signalled = self.heartbeat(
             {"epoch": 0, "num_epochs": 1, "step": 0, "num_steps": 1, "done": 0, "total": 1, "images_per_second": 0.0}
         )
         if signalled != "go":
             raise InterruptedRunError(
                 "a cross-validation to its end", got=f"`{signalled}` before fold {index + 1} of {self.num_folds}",
-                where="cross-validation", fix=RESUME,
+                where="cross-validation", fix=RESUME, signal=signalled,
             )  # fmt: skip

@@ -11,6 +11,7 @@ from ringlight.evaluation.metrics import classification_metrics, flatten
 from ringlight.files import write_csv
 from ringlight.inference.tta import Tta
 from ringlight.runtime import determinism
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.fold_files import FoldResult
 from ringlight.training.judge import scored
 from ringlight.training.learners import learner_of
@@ -32,12 +33,11 @@ def train_fold(plan: Plan, place: tuple[int, int], folder: Path, control: RunCon
     """
     started = time.perf_counter()
     settings, split = plan.config.evaluation, plan.split
-    last = folder / "checkpoints" / "last.ckpt"
     with determinism(num_threads=plan.config.training.num_threads, device=plan.device):
         learner = learner_of(plan, folder / "checkpoints", _keeping(folder))
         val = plan.part("val") if len(split.val) else None
         history = learner.fit(
-            plan.part("train"), val, tracker=QuietTracker(), control=control, resume=last if last.is_file() else None
+            plan.part("train"), val, tracker=QuietTracker(), control=control, resume=newest(folder / "checkpoints")
         )
         tta = Tta(runs=settings.tta_runs, space=settings.tta_space)
         validation = None if val is None else scored(learner, val, tta)

@@ -121,7 +121,7 @@ def train_folds(
             try:
                 result = train_fold(fold_plan(prepared, division, index), division.place(index), folder, asked)
             except InterruptedRunError as error:
-                raise InterruptedRunError(
+                raise error.retold(
                     "a cross-validation to its end", got=f"{error.got}, fold {index + 1} of {number}",
                     where="cross-validation", fix=RESUME,
                 ) from error  # fmt: skip

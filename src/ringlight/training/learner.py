@@ -113,18 +113,18 @@ class DeepLearner:
         """Train, then put the best weights (the last ones without `val`) into the module.
 
         Raises:
-            InterruptedRunError: the user or the control stopped it; `last.ckpt` is whole.
+            InterruptedRunError: the user or the control stopped it; what it goes on from is in the folder.
             TrainingError: the loss is not finite.
             EndTraining: `on_epoch` ended it; `last.ckpt` is that of its epoch.
         """
         from ringlight.training.callbacks import Heartbeat, Reporter, preparing
         from ringlight.training.checkpoints import Keeper
         from ringlight.training.compiling import uncompile
-        from ringlight.training.engine import extras, make_trainer
+        from ringlight.training.engine import extras, make_trainer, midway_of
         from ringlight.training.memory import step_down_note
 
         config, criterion, folder = self._needs()
-        metrics = further_metrics(config, self.metrics, self.task)
+        metrics, size = further_metrics(config, self.metrics, self.task), int(config.data.batch_size)
         if config.training.mode == "head_then_finetune" and resume is None:
             frozen = self._frozen()
             frozen.install(frozen.fit(train, frozen.table(preparing(control)).of(train)))
@@ -132,7 +132,8 @@ class DeepLearner:
             self.feeder.open_cache(self._plan, preparing(control, every=1.0))
         monitor = config.training.monitor if val is not None and len(val) else None
         reporter = Reporter(tracker, self.on_epoch, config.training.num_epochs)
-        heartbeat = Heartbeat(control, config.training.num_epochs, int(config.data.batch_size))
+        midway = midway_of(config, folder)
+        heartbeat = Heartbeat(control, config.training.num_epochs, size, reporter=reporter, midway=midway)
         chosen_by = None if config.training.restore == "last" else monitor
         keeper = Keeper(folder, chosen_by, None if chosen_by is None else monitor_mode(chosen_by, metrics=metrics))
         loader = self.feeder.train_loader(train, self._sampler(train))
@@ -140,10 +141,9 @@ class DeepLearner:
         judged = [] if monitor is None or val is None else list(self._judged_loaders(train, val))
         asked = judged[0] if len(judged) == 1 else judged or None
         with quiet_libraries(), translating_lost_workers(loader, *judged):
-            callbacks = [reporter, heartbeat, keeper, *extras(config, monitor, metrics)]
-            trainer = make_trainer(config, self.device, callbacks)
+            told = [reporter, *extras(config, monitor, metrics), midway, keeper, heartbeat]
             try:
-                trainer.fit(task, loader, asked, ckpt_path=resume, weights_only=True)
+                make_trainer(config, self.device, told).fit(task, loader, asked, ckpt_path=resume, weights_only=True)
             finally:
                 heartbeat.restore()
                 self.feeder.release()

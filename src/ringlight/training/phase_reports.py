@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ringlight.training.progress import in_a_row
 from ringlight.types import RunControl, Signal, Tracker
 
 
@@ -40,20 +41,26 @@ class PhaseTracker:
 
 
 class PhaseControl:
-    """Tells the run's control how far all phases together are, `offset` of `total` epochs being behind them."""
+    """Tells the run's control how far all phases together are, `offset` of `total` epochs being behind them.
 
-    def __init__(self, control: RunControl, offset: int, total: int) -> None:
+    Those took `seconds`; the epochs of the phases to come are expected to be as long as this one's.
+    """
+
+    def __init__(self, control: RunControl, offset: int, total: int, seconds: float = 0.0) -> None:
         self._control = control
+        self._seconds = seconds
         self._offset = offset
         self._total = total
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         """Pass on, in steps as long as this phase's."""
-        per_epoch = progress["total"] / max(1, progress["num_epochs"])
+        epochs = max(1.0, progress["num_epochs"])
+        per_epoch, later = progress["total"] / epochs, (self._total - self._offset - epochs) / epochs
         whole = {
             "epoch": progress["epoch"] + self._offset,
             "num_epochs": self._total,
             "done": round(self._offset * per_epoch + progress["done"]),
             "total": round(self._total * per_epoch),
+            **in_a_row(progress, earlier=self._seconds, later=later),
         }
         return self._control.heartbeat({**progress, **whole})

@@ -23,6 +23,7 @@ from ringlight.inference.bundle import read_bundle, write_bundle
 from ringlight.models.lora import has_lora
 from ringlight.runtime import LOGGER, seed_everything
 from ringlight.training.build import put_adapters
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.learner import DeepLearner
 from ringlight.training.phase_inputs import (
     Lesson,
@@ -68,7 +69,7 @@ class PhasesLearner(DeepLearner):
         """Train the phases that are not finished; the history has the rows of all, numbered on.
 
         Raises:
-            InterruptedRunError: the user or the control stopped it; the phase's `last.ckpt` is whole.
+            InterruptedRunError: the user or the control stopped it; the phase is gone on with where it was.
             TrainingError: a loss is not finite, or a batch cannot be learned from.
         """
         plan, before = self.plan, _Before(self.plan.module)
@@ -81,7 +82,8 @@ class PhasesLearner(DeepLearner):
         cards: list[dict[str, Any]] = []
         for place, name in enumerate(order):
             offset = sum(epochs[:place])
-            told, asked = PhaseTracker(tracker, name, offset), PhaseControl(control, offset, sum(epochs))
+            spent = sum(card["seconds"] for card in cards)
+            told, asked = PhaseTracker(tracker, name, offset), PhaseControl(control, offset, sum(epochs), spent)
             learner = self._phase(name, place, plans[name], before, _numbered(rows, place, offset, self.on_epoch))
             folder = self._folder(name)
             if (folder / WHOLE).is_file():
@@ -168,10 +170,7 @@ def _trained(
 ) -> dict[str, Any]:  # fmt: skip
     """Train a phase, write what it leaves, and return what is told of it."""
     started, plan = time.perf_counter(), learner.plan
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    history = learner.fit(
-        train, val, tracker=tracker, control=control, resume=checkpoint if checkpoint.is_file() else None
-    )
+    history = learner.fit(train, val, tracker=tracker, control=control, resume=newest(folder / "checkpoints"))
     module = learner.close(train)
     write_csv(folder / "history.csv", history.rows)
     write_bundle(folder, learner.bundle({}), module)

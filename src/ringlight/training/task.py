@@ -1,4 +1,4 @@
-"""The Lightning side of a classifier: one step, one validation pass, exact restarts at epoch boundaries."""
+"""The Lightning side of a classifier: one step, one validation pass, exact restarts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ringlight.training.chunks import (
     out_of_memory,
 )
 from ringlight.training.device_input import DeviceInput
+from ringlight.training.loss_sum import LossSum
 from ringlight.training.mixing import Mixer
 from ringlight.training.objectives import Objective, Plain, Progressive
 from ringlight.training.sharpness import Sharpness, back_on_failure
@@ -100,8 +101,7 @@ class ClassificationTask(LightningModule):
         self._make_schedule = schedule
         self._plateau: Any = None
         self._plateau_state: dict[str, Any] | None = None
-        self._loss_sum: Tensor | None = None
-        self._images = 0
+        self.losses = LossSum()
         self._batch: Batch | None = None
         self._loss: Tensor | None = None
         self._step = 0
@@ -144,8 +144,7 @@ class ClassificationTask(LightningModule):
         seed_everything(self.seed, self.current_epoch)
         if isinstance(self.criterion, Progressive):
             self.criterion.set_progress(self.current_epoch, int(self.trainer.max_epochs or 1))
-        self._loss_sum = torch.zeros((), device=self.device)
-        self._images = 0
+        self.losses = LossSum(torch.zeros((), device=self.device))
         self.epoch_metrics = {}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -244,8 +243,7 @@ class ClassificationTask(LightningModule):
                     self._lower(reason)
         size = 0 if batch is None else len(batch["input"])
         mean = done[0] if sharpness is None or sharpness.loss is None else sharpness.loss
-        self._loss_sum = mean * size if self._loss_sum is None else self._loss_sum + mean * size
-        self._images += size
+        self.losses.add(mean, size)
         self._batch = None
 
     def _whole(self, scale: Tensor) -> Tensor:
@@ -343,7 +341,7 @@ class ClassificationTask(LightningModule):
     @property
     def train_loss(self) -> float:
         """Mean training loss of the epoch so far, per image."""
-        loss = float("nan") if self._loss_sum is None or not self._images else float(self._loss_sum) / self._images
-        if self._images and not np.isfinite(loss):
+        loss = self.losses.mean
+        if self.losses.images and not np.isfinite(loss):
             self._refuse_loss(loss)
         return loss

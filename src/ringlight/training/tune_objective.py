@@ -25,6 +25,7 @@ from ringlight.files import write_csv, write_json
 from ringlight.runtime import LOGGER, determinism
 from ringlight.training.at_once import AtOnceLearner
 from ringlight.training.build import augmentation_of
+from ringlight.training.checkpoint_files import newest
 from ringlight.training.device_faults import is_cuda_failure, is_out_of_memory
 from ringlight.training.judge import mean_loss
 from ringlight.training.learners import learner_of
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 PART_OF = {"validation": "val", "crossval": "test"}
 """The part of each division that a trial is judged on: of folds the tested one, out of the study's own records."""
 
-FOLDS, LAST = "folds.json", "last.ckpt"
-"""What a trial goes on from in its folder: the folds it has behind it, the checkpoint of the one it is in."""
+FOLDS = "folds.json"
+"""The folds that a trial has behind it, in its folder; beside it lie the checkpoints of the one it is in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +234,6 @@ class _Trial:
 
     def _fold(self, plan: Plan, fold: int) -> float:
         metric, before, folder = self.bench.config.tune.metric, self.epochs, self.folder / f"fold-{fold + 1}"
-        last = folder / LAST
 
         def on_epoch(history: History, validation: Prediction | None) -> None:  # noqa: ARG001 - the rows hold its scores
             self.epochs = before + len(history.rows)
@@ -247,7 +247,7 @@ class _Trial:
             val = plan.part("val") if len(plan.split.val) else None
             learner.fit(
                 plan.part("train"), val, tracker=QuietTracker(), control=self.objective.control,
-                resume=last if last.is_file() else None,
+                resume=newest(folder),
             )  # fmt: skip
             judged = learner.predict(plan.part(self.bench.part))
         return score_of(judged, metric, plan.criterion, learner.further(judged))

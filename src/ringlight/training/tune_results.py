@@ -67,7 +67,7 @@ def study_values(
         space: what is searched.
         rows: the trials.
         name: of the study.
-        status: running, completed or interrupted.
+        status: running, completed, interrupted, paused or cancelled.
         num_trials: how many trials the study has in all.
         importances: by method, of each key.
         about: what else is told: the data, the environment.

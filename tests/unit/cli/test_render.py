@@ -112,7 +112,7 @@ def test_a_terminal_gets_a_bar_and_log_lines_stay_whole(open_terminal: Callable[
     try:
         with training_progress() as control:
             assert control is not None
-            said = {"epoch": 1, "num_epochs": 3, "done": 5, "total": 12, "images_per_second": 47.11}
+            said = {"epoch": 1, "num_epochs": 3, "done": 5, "total": 12, "images_per_second": 47.11, "eta": 3725.4}
             assert control.heartbeat(said) == "go"
             logging.getLogger("ringlight").info("epoch 1/3  val macro_f1 [0.9]")
         own = [handler for handler in LOGGER.handlers if getattr(handler, "ringlight_console", False)]
@@ -123,6 +123,7 @@ def test_a_terminal_gets_a_bar_and_log_lines_stay_whole(open_terminal: Callable[
     assert "epoch 2/3" in text
     assert "47.1 images/s" in text
     assert " 5/12" in text
+    assert "ETA 1:02:05" in text
     assert "val macro_f1 [0.9]" in text
 
 

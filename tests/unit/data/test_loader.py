@@ -104,6 +104,25 @@ def test_a_resumed_run_sees_the_epoch_it_left(dataset: Dataset) -> None:
     assert not same(batches(dataset, seed=8), batches(dataset))
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_begins_behind_the_batches_that_another_has_given(dataset: Dataset, num_workers: int) -> None:
+    """It begins there once: the epoch after that is whole."""
+    options: dict[str, Any] = {"batch_size": 4, "seed": 7, "shuffle": True, "num_workers": num_workers}
+    first, second = (make_loader(dataset, SPEC, augmenter=Augmenter(AUGMENTATION, seed=7), **options) for _ in range(2))
+    running = iter(first)
+    next(running)
+    assert first.state_dict() == {"batches": 1}
+    first.stop()
+    second.load_state_dict(first.state_dict())
+    behind = iter(second)  # before it knows of the epoch, as Lightning does
+    second.sampler.set_epoch(3)  # type: ignore[attr-defined]
+    assert same(list(behind), batches(dataset, epoch=3)[1:])
+    assert second.state_dict() == {"batches": 3}
+    assert same(list(second), batches(dataset, epoch=3))
+    second.load_state_dict({"batches": 3})
+    assert list(second) == []
+
+
 def test_global_random_state_is_neither_used_nor_changed(dataset: Dataset) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()

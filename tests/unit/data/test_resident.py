@@ -83,6 +83,17 @@ def test_batches_are_those_of_the_ordinary_loader(dataset: Dataset, cache: Pixel
         assert_same(found, usual)
 
 
+def test_it_begins_behind_the_batches_that_were_given(dataset: Dataset, cache: PixelCache) -> None:
+    first, second = (made(dataset, cache, shuffle=True) for _ in range(2))
+    running = iter(first)
+    next(running)
+    second.load_state_dict(first.state_dict())
+    pairs = list(zip(second, list(first)[1:], strict=True))
+    assert len(pairs) == len(first) - 1
+    assert all(torch.equal(one["index"], other["index"]) for one, other in pairs)
+    assert len(list(second)) == len(first)
+
+
 @pytest.mark.parametrize("name", list(SAMPLERS))
 @pytest.mark.parametrize("factors", [False, True])
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

@@ -46,3 +46,12 @@ def test_one_view_is_the_other_sampler_itself() -> None:
 def test_no_view_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^supcon\.num_views: expected 1 or more, got 0; set supcon\.num_views=2$"):
         ViewsSampler(records("shuffle"), num_views=0)
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_views_and_records_begin_in_the_middle_of_an_epoch(name: str) -> None:
+    for sampler in (records(name), ViewsSampler(records(name), num_views=3)):
+        whole = list(sampler)
+        sampler.start_at(6)
+        assert list(sampler) == whole[6:]
+        assert list(sampler) == whole

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -106,7 +107,7 @@ def run_trainer() -> Callable[..., Trainer]:
             trainer = Trainer(
                 accelerator="cpu", devices=1, max_epochs=num_epochs, logger=False, enable_progress_bar=False,
                 enable_model_summary=False, num_sanity_val_steps=0, callbacks=list(callbacks),
-                enable_checkpointing=any("Keeper" in type(callback).__name__ for callback in callbacks),
+                enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
                 plugins=[WholeCheckpointIO()],
             )  # fmt: skip
             loaders = [None if part is None else DataLoader(part, batch_size=2) for part in (train, val)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from ringlight.errors import InterruptedRunError
+from ringlight.training import callbacks
 from ringlight.training.callbacks import EarlyStop, Heartbeat, Reporter, clock
 from ringlight.training.checkpoints import LAST, Keeper
 from ringlight.training.task import ClassificationTask
@@ -98,7 +100,8 @@ def test_the_line_of_an_epoch_tells_losses_monitor_and_time_left(
     make_task: MakeTask, run_trainer: Any, part: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="ringlight"):
-        run_trainer(make_task(), part, part, [reporter()])
+        rows = reporter()
+        run_trainer(make_task(), part, part, [rows, Heartbeat(QuietControl(), 2, 2, reporter=rows)])
     line = caplog.messages[-1]
     assert line.startswith("epoch 2/2  train loss 0.")
     assert "  val macro_f1 " in line
@@ -117,17 +120,39 @@ def test_the_control_hears_how_far_the_run_is_after_every_step(
     make_task: MakeTask, run_trainer: Any, part: Any
 ) -> None:
     control = Says()
-    run_trainer(make_task(), part, part, [Heartbeat(control, 2, 2)])
+    rows = reporter()
+    run_trainer(make_task(), part, part, [rows, Heartbeat(control, 2, 2, reporter=rows)])
     counted = [
-        (step["epoch"], step["step"], step["num_steps"], step["done"], step["total"]) for step in control.progress
+        (step["epoch"], step["step"], step["num_steps"], step["done"], step["total"], step["validating"])
+        for step in control.progress
     ]
-    assert counted == [(0, 1, 2, 1, 4), (0, 2, 2, 2, 4), (1, 1, 2, 3, 4), (1, 2, 2, 4, 4)]
-    assert all(step["images_per_second"] > 0 for step in control.progress)
-    assert [step["windows"] for step in control.progress] == [0.0] * 4
+    first, second = [(0, 1, 2, 1, 4), (0, 2, 2, 2, 4)], [(1, 1, 2, 3, 4), (1, 2, 2, 4, 4)]
+    judged = [(*epoch[-1], 1) for epoch in (first, second)]
+    assert counted == [
+        *((*step, 0) for step in first),
+        *[judged[0]] * 2,
+        *((*step, 0) for step in second),
+        *[judged[1]] * 2,
+    ]
+    assert all(step["images_per_second"] > 0 and step["eta"] >= 0 < step["elapsed"] for step in control.progress)
+    assert [step["windows"] for step in control.progress] == [0.0] * 8
+    assert control.progress[3]["train/loss"] == rows.history.rows[0]["train/loss"]
+    assert ["val/macro_f1" in step for step in control.progress] == [False] * 4 + [True] * 4
+    assert control.progress[4]["val/macro_f1"] == rows.history.rows[0]["val/macro_f1"]
+
+
+def test_a_control_that_holds_a_run_has_paused_it(
+    make_task: MakeTask, run_trainer: Any, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "HELD", 0.01)
+    started, control = time.perf_counter(), Says(act=lambda: time.sleep(0.02), at=1)
+    heartbeat = Heartbeat(control, 1, 2)
+    run_trainer(make_task(monitor=None), part, None, [heartbeat], num_epochs=1)
+    assert heartbeat.progress.elapsed < time.perf_counter() - started - 0.02
 
 
 def test_a_batch_of_three_axes_is_of_windows() -> None:
-    trainer = SimpleNamespace(current_epoch=0, num_training_batches=1, received_sigterm=False)
+    trainer = SimpleNamespace(current_epoch=0, num_training_batches=1, received_sigterm=False, validating=False)
     control = Says()
     heartbeat = Heartbeat(control, 1, 2)
     heartbeat.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
@@ -139,12 +164,13 @@ def test_a_batch_of_three_axes_is_of_windows() -> None:
 def test_the_control_stops_a_run_between_two_steps(
     make_task: MakeTask, run_trainer: Any, part: Any, answer: Signal
 ) -> None:
-    control = Says(answer, at=3)
+    control = Says(answer, at=5)  # the validation of the first epoch was heard of, too
     with pytest.raises(
         InterruptedRunError, match=rf"^training: expected a run to its end, got `{answer}` in epoch 2 of 2"
-    ):
+    ) as caught:
         run_trainer(make_task(), part, part, [Heartbeat(control, 2, 2)])
-    assert len(control.progress) == 3
+    assert len(control.progress) == 5
+    assert caught.value.signal == answer
 
 
 @pytest.fixture
@@ -205,7 +231,7 @@ def test_ctrl_c_while_the_last_epoch_is_written_stops_before_judging(
         os.kill(os.getpid(), signal.SIGINT)
 
     heartbeat = Heartbeat(QuietControl(), 1, 2)
-    callbacks = [Reporter(QuietTracker(), pressed, 1), heartbeat, Keeper(tmp_path, None)]
+    callbacks = [Reporter(QuietTracker(), pressed, 1), Keeper(tmp_path, None), heartbeat]
     with pytest.raises(InterruptedRunError):
         run_trainer(make_task(), part, part, callbacks, num_epochs=1)
     heartbeat.restore()

@@ -62,6 +62,14 @@ def test_progress_is_that_of_all_phases_in_steps_of_this_one() -> None:
     ]
 
 
+def test_the_time_left_counts_the_phases_to_come() -> None:
+    """Six seconds of thirty are over in a phase of 3 epochs; 5 more are to come, and 20 seconds lie behind."""
+    kept = Kept()
+    progress = {"epoch": 0, "num_epochs": 3, "done": 2, "total": 12, "elapsed": 6.0, "eta": 24.0}
+    PhaseControl(kept, 2, 10, seconds=20.0).heartbeat(progress)
+    assert kept.told[0][1].items() >= {"elapsed": 26.0, "eta": 24.0 + 5 / 3 * 30.0}.items()
+
+
 def test_progress_of_the_last_step_is_the_whole_and_none_is_none() -> None:
     kept = Kept()
     PhaseControl(kept, 5, 10).heartbeat({"epoch": 5, "num_epochs": 5, "done": 20, "total": 20})
