@@ -68,6 +68,7 @@ def cross_validate_config(
     workspace: Path | str | None = None,
     control: RunControl | None = None,
     trackers: Sequence[Tracker] = (),
+    begun: Callable[[Path], object] | None = None,
 ) -> CrossValidation:
     """Cross-validate a configuration from the beginning.
 
@@ -79,6 +80,7 @@ def cross_validate_config(
         workspace: where the run folder is made.
         control: may stop it.
         trackers: are told the folds' scores.
+        begun: is told the run's folder before anything is trained.
 
     Raises:
         UserError: the configuration or the data cannot be used; nothing was written.
@@ -98,6 +100,8 @@ def cross_validate_config(
     except WorkspaceError:
         shutil.rmtree(folder, ignore_errors=True)  # it is no run yet: nothing could find or resume it
         raise
+    if begun is not None:
+        begun(folder)
     return _execute(job, folder, control, trackers)
 
 

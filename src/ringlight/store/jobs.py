@@ -55,6 +55,21 @@ class Jobs:
         """Return the job of this number."""
         return self._session.scalars(select(JobRow).where(JobRow.id == number)).one_or_none()
 
+    def known(self, number: int) -> JobRow:
+        """Return the job of this number.
+
+        Raises:
+            JobError: there is none.
+        """
+        found = self.get(number)
+        if found is None:
+            last = self._session.scalar(select(func.max(JobRow.id)))
+            known = "there is none yet" if last is None else f"the latest is {last}"
+            raise JobError(
+                "the number of a job", got=str(number), where="jobs", fix=f"{known}: see ringlight jobs list"
+            )
+        return found
+
     def find(
         self, *, states: Sequence[str] = (), kind: str | None = None, limit: int | None = None
     ) -> Sequence[JobRow]:  # fmt: skip
@@ -90,13 +105,7 @@ class Jobs:
         """
         query = select(JobRow).where(JobRow.id == number).with_for_update()
         found = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
-        if found is None:
-            last = self._session.scalar(select(func.max(JobRow.id)))
-            known = "there is none yet" if last is None else f"the latest is {last}"
-            raise JobError(
-                "the number of a job", got=str(number), where="jobs", fix=f"{known}: see ringlight jobs list"
-            )
-        return found
+        return self.known(number) if found is None else found
 
     def move(self, row: JobRow, state: str, now: datetime, *, who: str | None = None, why: str | None = None) -> None:
         """Change the state of a job, and note it among the events.
@@ -243,7 +252,7 @@ class Jobs:
             state, why = "failed", f"{why} (try {row.attempts} of {row.max_attempts})"
         elif state == "queued" and failed_try:
             why = f"put back: {why} (try {row.attempts} of {row.max_attempts})"
-        row.error = why
+        row.error = why if failed_try or state == "queued" else None
         self.move(row, state, now, who=row.worker, why=why)
 
 
