@@ -28,7 +28,9 @@ class Postgres:
         if os.geteuid() == 0:
             shutil.chown(self.home, self.user)
         try:
-            self._run("initdb", "--pgdata", self.data, "--auth=trust", "--encoding=UTF8", "--no-sync", "--username=test")
+            self._run(
+                "initdb", "--pgdata", self.data, "--auth=trust", "--encoding=UTF8", "--no-sync", "--username=test"
+            )
             settings = f"-c listen_addresses= -c unix_socket_directories={self.home} -c fsync=off -c max_connections=60"
             self._run("pg_ctl", "start", "--wait", "--pgdata", self.data, "--log", self.home / "log", "-o", settings)
             with Store(self.home, self.url("postgres")) as store:  # migrated once; every test copies it

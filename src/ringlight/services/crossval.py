@@ -15,6 +15,7 @@ from ringlight.data.folds_methods import Division
 from ringlight.errors import InterruptedRunError, RunError, WorkspaceError
 from ringlight.files import write_text
 from ringlight.runtime import LOGGER, determinism, environment, log_file, new_run_folder, workspace_folder
+from ringlight.services.history import Recorder
 from ringlight.services.runs import configure, find_run
 from ringlight.services.standing import read_manifest, status_of
 from ringlight.training.fold_files import is_cross_validation, read_division, write_division
@@ -149,7 +150,8 @@ def _job(prepared: Prepared, division: Division) -> _Job:
 
 
 def _execute(job: _Job, folder: Path, control: RunControl | None, trackers: Sequence[Tracker]) -> CrossValidation:
-    plan, tracker = job.plan, Trackers([TensorBoardTracker(folder / "logs"), *trackers])
+    recorder = Recorder(folder, job.plan.given, None)
+    plan, tracker = job.plan, Trackers([recorder, TensorBoardTracker(folder / "logs"), *trackers])
     try:
         with log_file(folder / "train.log"), status_of(plan, folder, tracker):
             LOGGER.info("cross-validation %s: %s", folder, told(job.division))

@@ -25,6 +25,7 @@ from ringlight.runtime import (
     new_run_folder,
     workspace_folder,
 )
+from ringlight.services.history import Recorder
 from ringlight.services.standing import MANIFEST, read_manifest, status_of
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
@@ -187,11 +188,15 @@ def _as_chosen(made: Plan, choice: Choice | None) -> Plan:
 
 def execute(
     made: Plan, folder: Path, checkpoint: Path | None, control: RunControl | None, trackers: Sequence[Tracker],
-    planned: Callable[[Config, Path], Plan] | None = None,
+    planned: Callable[[Config, Path], Plan] | None = None, parent: str | None = None,
 ) -> Run:  # fmt: skip
-    """Train and judge a plan in the run's folder; `planned` makes it again where its GPU fails."""
+    """Train and judge a plan in the run's folder; `planned` makes it again where its GPU fails.
+
+    `parent` is the name of the run that it came of.
+    """
     events = [TensorBoardTracker(folder / "logs")] if made.config.training.tensorboard else []
-    tracker = Trackers([*events, *trackers])
+    recorder = Recorder(folder, made.given, made.split, parent)
+    tracker = Trackers([recorder, *events, *trackers])
     with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
         _announce(made, folder, checkpoint)
         control = control or QuietControl()

@@ -14,7 +14,7 @@ from typing import Any
 
 from ringlight.errors import InterruptedRunError, RinglightError, RunError
 from ringlight.files import unwritable, write_json
-from ringlight.runtime import LOGGER, package_versions, promise
+from ringlight.runtime import LOGGER, package_versions, promise, this_process
 from ringlight.training.plan import Plan
 from ringlight.types import Tracker
 
@@ -95,6 +95,7 @@ def _manifest(made: Plan, status: str, error: str | None) -> dict[str, Any]:
         "status": status,
         "error": error,
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "process": this_process(),
         "recipe": made.config.recipe,
         "seed": made.config.experiment.seed,
         "dataset_fingerprint": made.fingerprint,

@@ -19,6 +19,7 @@ from ringlight.errors import InterruptedRunError, RunError, TrainingError
 from ringlight.files import write_csv, write_json, write_text
 from ringlight.models import MODELS
 from ringlight.runtime import LOGGER, cpu_count, log_file, package_versions, workspace_folder
+from ringlight.services.history import recorded_study
 from ringlight.services.tune_pages import write_study_pages
 from ringlight.training.plan import part_problems
 from ringlight.training.trackers import QuietControl
@@ -135,7 +136,7 @@ def tune(
         grid(space, fixed)  # refused before there is a folder
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, to_yaml(bench.config))
-    with log_file(folder / "study.log"):
+    with log_file(folder / "study.log"), recorded_study(folder, bench.config):
         study = Study(settings, space, fixed)
         keeper = Keeper(study, bench, folder)
         _announce(keeper)

@@ -69,8 +69,8 @@ class Runs:
         return self._session.scalars(query if limit is None else query.limit(limit)).all()
 
     def _by_metric(
-        self, query: Select[tuple[RunRow]], metric: str | None, at_least: float | None, at_most: float | None
-    ) -> Select[tuple[RunRow]]:
+        self, query: Select[RunRow], metric: str | None, at_least: float | None, at_most: float | None
+    ) -> Select[RunRow]:
         if metric is None:
             return query.order_by(RunRow.id.desc())
         value = self._metric(metric)

@@ -155,6 +155,7 @@ class RunRow(Base):
     status: Mapped[str] = mapped_column(_one_of("run_status", RUN_STATES), default="created")
     seed: Mapped[int | None]
     device: Mapped[str | None] = mapped_column(String(32))
+    process: Mapped[dict[str, Any] | None] = mapped_column(Json)
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshots.id", ondelete="RESTRICT"), index=True)
     split_id: Mapped[int | None] = mapped_column(ForeignKey("splits.id", ondelete="RESTRICT"), index=True)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("training_history.id", ondelete="SET NULL"), index=True)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from ringlight.errors import WorkspaceError
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
 HEAD = "0002"
@@ -82,7 +83,7 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _config() -> object:
+def _config() -> Config:
     from alembic.config import Config
 
     config = Config()

@@ -235,3 +235,14 @@ def test_a_limit_of_the_energy_needs_no_features() -> None:
     assert result.unknown.tolist() == [False, True]
     assert result.rejected is not None
     assert result.rejected.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("asked", ["default", "safe"])
+def test_the_open_set_rule_holds_under_every_operating_point(asked: str) -> None:
+    """Whoever chooses a point for the plant's costs does not switch the guard against strangers off."""
+    rule = OpenSetRule(accept=0.95, thresholds={"energy": -1.3}, num_records=20, accepted=0.95)
+    rules = {"operating_points": {"safe": point("multiclass", "gate", (None, None, 0.05))}, "open_set": rule.to_dict()}
+    result = predictor(asked=asked, **rules).predict([WHITE, np.zeros((8, 8), np.uint8)])
+    assert result.operating_point == asked
+    assert result.unknown is not None
+    assert result.unknown.tolist() == [False, True]

@@ -148,6 +148,7 @@ def upgrade() -> None:
         ),
         sa.Column("seed", sa.Integer(), nullable=True),
         sa.Column("device", sa.String(length=32), nullable=True),
+        sa.Column("process", JSON, nullable=True),
         sa.Column("snapshot_id", sa.Integer(), nullable=True),
         sa.Column("split_id", sa.Integer(), nullable=True),
         sa.Column("parent_id", sa.Integer(), nullable=True),
