@@ -97,6 +97,10 @@ def test_a_heartbeat_extends_the_lease_and_hears_what_is_asked(store: Store) -> 
             unit.jobs.move(unit.jobs.locked(number), state, NOW)
             assert unit.jobs.orders({number: "mine"}) == {number: order}
             assert unit.jobs.heartbeat(number, "mine", now=SOON, until=LATER) == order
+    with store.writing() as unit:
+        unit.jobs.locked(number).keep_checkpoint = True
+        unit.flush()
+        assert unit.jobs.heartbeat(number, "mine", now=SOON, until=LATER) == "cancel_keep"
     assert seen(store, number).progress == {"epoch": 2}
 
 

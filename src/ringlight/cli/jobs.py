@@ -29,6 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON 
 
 RECIPES = ("train", "tune", "crossval")
 MAIN_SCORES = ("macro_f1", "micro_f1", "accuracy", "balanced_accuracy")
+METRICS = ("train/loss", "val/loss", *(f"val/{name}" for name in MAIN_SCORES))
 
 
 @app.command()
@@ -152,15 +153,16 @@ def _facts(job: Job) -> Iterator[tuple[str, object]]:
     if job.progress.get("memory_gib") and job.worker and job.state == "running":
         gpu = job.progress.get("gpu_gib")
         yield "memory", f"{job.progress['memory_gib']:.2f} GiB" + (f", GPU {gpu:.2f} GiB" if gpu else "")
-    metrics = {name: value for name, value in (job.progress.get("metrics") or {}).items() if value is not None}
-    if metrics and job.state != "completed":
-        yield "metrics", ", ".join(f"{name} {shown(value)}" for name, value in sorted(metrics.items()))
+    metrics = job.progress.get("metrics") or {}
+    told = [f"{name} {shown(metrics[name])}" for name in METRICS if metrics.get(name) is not None]
+    if told and job.state != "completed":
+        yield "metrics", ", ".join(told)
     yield from (("run", job.run) for _ in range(job.run is not None))
     result = job.result or {}
     scores = result.get("scores") or {}
-    told = {name: scores[name] for name in MAIN_SCORES if name in scores} or scores
-    if told:
-        yield "scores", ", ".join(f"{name} {shown(value)}" for name, value in told.items())
+    main = {name: scores[name] for name in MAIN_SCORES if name in scores} or scores
+    if main:
+        yield "scores", ", ".join(f"{name} {shown(value)}" for name, value in main.items())
     yield from ((name, result[name]) for name in ("file", "recipe", "folder") if result.get(name))
     yield "log", job.log
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import unquote
 
 from filelock import FileLock
@@ -30,23 +31,24 @@ class SharedRotatingHandler(logging.handlers.RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record to the file that bears the name now."""
-        if self.stream is not None and not self._is_current():
-            self.stream.close()
+        stream: TextIO | None = self.stream  # what logging's types leave out: closed between two records
+        if stream is not None and not self._is_current(stream):
+            stream.close()
             self.stream = self._open()
         super().emit(record)
 
     def doRollover(self) -> None:  # noqa: N802 - the name is logging's
         """Turn the log over, unless another process just has."""
         with FileLock(f"{self.baseFilename}.lock"):
-            if self._is_current():
+            if self._is_current(self.stream):
                 super().doRollover()
 
-    def _is_current(self) -> bool:
+    def _is_current(self, stream: TextIO) -> bool:
         try:
             named = Path(self.baseFilename).stat()
         except OSError:
             return False
-        mine = os.fstat(self.stream.fileno())
+        mine = os.fstat(stream.fileno())
         return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
 
 
@@ -103,9 +105,12 @@ def application_log(root: Path, who: str) -> Iterator[None]:
     handler.setFormatter(formatter)
     handler.setLevel(logging.INFO)
     hide_secrets(LOGGER)
+    level = LOGGER.level
+    LOGGER.setLevel(min(level or logging.INFO, logging.INFO))
     LOGGER.addHandler(handler)
     try:
         yield
     finally:
         LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
         handler.close()

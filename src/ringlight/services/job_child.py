@@ -63,7 +63,7 @@ class Child:
 
     def hear(self, order: Order) -> None:
         """Pass an order on, once; cancel follows pause, and nothing takes either back."""
-        if order == "go" or order == self._order or self._order == "cancel":
+        if order == "go" or order == self._order or self._order.startswith("cancel"):
             return
         self._order = order
         self._ordered_at = time.monotonic()

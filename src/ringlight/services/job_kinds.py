@@ -46,21 +46,20 @@ def _train(task: Task) -> dict[str, Any]:
     from ringlight.services import runs
 
     tracker = JobTracker(task.link)
-    folder = task.run_folder
-    if folder is None:
+    former = task.run_folder
+    if former is None or _was_forgotten(former):
         recipe, overrides, file = _recipe(task)
         made = runs.plan(runs.configure(recipe, overrides, file=file), task.root)
         folder = runs.new_run(made, task.root)
         task.link.begun(folder, task.root)
         run = runs.execute(made, folder, None, task.link, [tracker])
         return summary(run.results, folder, task.root)
-    task.link.begun(folder, task.root)
-    remove_litter(folder)
-    if _is_complete(folder):
-        return summary(_results(folder), folder, task.root)
-    return summary(
-        runs.resume(folder, workspace=task.root, control=task.link, trackers=[tracker]).results, folder, task.root
-    )
+    task.link.begun(former, task.root)
+    remove_litter(former)
+    if _is_complete(former):
+        return summary(_results(former), former, task.root)
+    run = runs.resume(former, workspace=task.root, control=task.link, trackers=[tracker])
+    return summary(run.results, former, task.root)
 
 
 def _crossval(task: Task) -> dict[str, Any]:
@@ -88,6 +87,12 @@ def _crossval(task: Task) -> dict[str, Any]:
 def _is_complete(folder: Path) -> bool:
     """Whether the run ended, and only its worker did not live to say so."""
     return (manifest_of(folder) or {}).get("status") == "completed"
+
+
+def _was_forgotten(folder: Path) -> bool:
+    """Whether the run was cancelled and its checkpoints removed: then a new one begins."""
+    cancelled = (manifest_of(folder) or {}).get("status") == "cancelled"
+    return cancelled and next(folder.rglob("*.ckpt"), None) is None
 
 
 def _results(folder: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Link:
     """The job's end of the pipes. It is the run's `RunControl` as well: what was ordered is told at the next step.
 
     Args:
-        orders: what the worker says: `pause`, `cancel`, `noted`.
+        orders: what the worker says: `pause`, `cancel`, `cancel_keep` (its checkpoint), `noted`.
         reports: what the worker reads.
         listens: whether the job asks its control after every step; one that does not is interrupted like by Ctrl-C.
     """
@@ -47,6 +47,7 @@ class Link:
     def __init__(self, orders: BinaryIO, reports: BinaryIO, *, listens: bool = True) -> None:
         self.order: Signal = "go"
         self.is_orphan = False
+        self.keep_checkpoint = False
         self._orders = orders
         self._reports = reports
         self._listens = listens
@@ -73,10 +74,8 @@ class Link:
 
     def begun(self, folder: Path, root: Path) -> None:
         """Tell which folder the job works in, and wait until the queue knows: from now on it can be gone on with."""
-        place = folder.absolute().relative_to(root).as_posix() if folder.absolute().is_relative_to(root) else None
-        self.fact(folder=place)
-        if place is not None and place.startswith("runs/"):
-            self.tell(run=folder.name)
+        if folder.absolute().is_relative_to(root):  # a study may lie elsewhere, and is found there by its own key
+            self.tell(run=folder.absolute().relative_to(root).as_posix().removeprefix("runs/"))
             self._noted.wait(NOTED_SECONDS)
 
     def tell(self, **values: Any) -> None:
@@ -112,8 +111,11 @@ class Link:
             word = line.decode().strip()
             if word == "noted":
                 self._noted.set()
-            elif word == "cancel" or (word == "pause" and self.order == "go"):
-                self._stop("cancel" if word == "cancel" else "pause")
+            elif word in ("cancel", "cancel_keep"):
+                self.keep_checkpoint = word == "cancel_keep"
+                self._stop("cancel")
+            elif word == "pause" and self.order == "go":
+                self._stop("pause")
         self.is_orphan = True
         self._noted.set()
         self._stop("pause")
@@ -136,8 +138,8 @@ class JobTracker:
         """Ignore: the configuration has them."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:  # noqa: ARG002 - the protocol's argument
-        """Show them."""
-        self._link.fact(metrics={name: value for name, value in metrics.items() if isinstance(value, int | float)})
+        """Show them, but for those of single classes."""
+        self._link.fact(metrics={name: value for name, value in metrics.items() if name.count("/") <= 1})
 
     def log_figure(self, name: str, figure: Any, step: int) -> None:
         """Ignore: the report has it."""

@@ -32,10 +32,9 @@ OPEN = ("created", "running", "paused", "interrupted")
 
 def folder_of(row: JobRow, root: Path) -> Path | None:
     """Return the folder that a job works in, None while there is none: of a run, or of a study."""
-    place = (row.progress or {}).get("folder") or (f"runs/{row.run}" if row.run else None)
-    if place is None:
+    if row.run is None:
         return None
-    folder = (root / place).resolve()
+    folder = (root / (row.run if row.run.startswith("studies/") else f"runs/{row.run}")).resolve()
     return folder if folder.is_dir() and folder.is_relative_to(root.resolve()) else None
 
 
@@ -45,7 +44,8 @@ def stopped(unit: UnitOfWork, row: JobRow, root: Path, now: datetime) -> None:
     if row.run is not None:
         known = unit.runs.get(row.run)
         if known is not None and known.status in OPEN:
-            unit.runs.change(row.run, status=status, error=row.error, finished=now)
+            unit.runs.change(row.run, status=status, error=row.error, finished=now, process=None)
+            unit.events.add("run", row.run, status, error=row.error)
     folder = folder_of(row, root)
     if folder is None:
         return

@@ -152,13 +152,13 @@ class Worker:
             return False
         memory = free_memory_gib([(child.asked_memory_gib, child.held_memory_gib) for child in self._children])
         with store.writing() as unit:
-            row = unit.jobs.claim(
+            claimed = unit.jobs.claim(
                 worker=self.name, lease=secrets.token_hex(16), devices=self._slots.wishes(free), memory_gib=memory,
                 now=now, until=now + timedelta(seconds=self._lease_seconds),
             )  # fmt: skip
-        if row is None:
+        if claimed is None:
             return False
-        self._begin(store, row, self._slots.place(row.device, free))
+        self._begin(store, claimed, self._slots.place(claimed.device, free))
         return True
 
     def _begin(self, store: Store, row: JobRow, device: str) -> None:

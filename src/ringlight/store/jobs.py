@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from ringlight.errors import JobError, LeaseLostError
 from ringlight.store.tables import EventRow, JobRow
 
-Order = Literal["go", "pause", "cancel"]
+Order = Literal["go", "pause", "cancel", "cancel_keep"]
+"""What a worker is asked to do with a job; `cancel_keep` keeps its last whole checkpoint."""
 
 TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "queued": ("running", "paused", "cancelled"),
@@ -36,7 +37,6 @@ AT_WORK = ("running", "pausing", "cancelling")
 ENDED = ("cancelled", "completed", "failed")
 """States in which nothing happens to a job by itself any more, and nobody waits for it."""
 
-_ORDERS: Mapping[str, Order] = {"running": "go", "pausing": "pause", "cancelling": "cancel"}
 _MAY_NOTE = ("run", "log", "version_id")
 
 
@@ -161,10 +161,10 @@ class Jobs:
 
     def orders(self, leases: Mapping[int, str]) -> dict[int, Order | None]:
         """Return what is asked of each job that a worker holds; None of one that it holds no more."""
-        query = select(JobRow.id, JobRow.lease, JobRow.state).where(JobRow.id.in_(leases))
+        query = select(JobRow.id, JobRow.lease, JobRow.state, JobRow.keep_checkpoint).where(JobRow.id.in_(leases))
         found: dict[int, Order | None] = dict.fromkeys(leases)
-        for number, lease, state in self._session.execute(query):
-            found[number] = _ORDERS.get(state) if lease == leases[number] else None
+        for number, lease, state, keeps in self._session.execute(query):
+            found[number] = _order(state, keeps) if lease == leases[number] and state in AT_WORK else None
         return found
 
     def heartbeat(
@@ -178,11 +178,11 @@ class Jobs:
         values: dict[str, Any] = {"heartbeat": now, "lease_until": until}
         if progress is not None:
             values["progress"] = dict(progress)
-        changed = update(JobRow).where(*_held(number, lease)).values(**values).returning(JobRow.state)
-        state = self._session.scalar(changed)
-        if state is None:
+        changed = update(JobRow).where(*_held(number, lease)).values(**values)
+        found = self._session.execute(changed.returning(JobRow.state, JobRow.keep_checkpoint)).one_or_none()
+        if found is None:
             raise _lost(number)
-        return _ORDERS[state]
+        return _order(*found)
 
     def note(self, number: int, lease: str, **values: Any) -> None:
         """Set `run`, `log` or `version_id` of a job.
@@ -254,6 +254,12 @@ class Jobs:
             why = f"put back: {why} (try {row.attempts} of {row.max_attempts})"
         row.error = why if failed_try or state == "queued" else None
         self.move(row, state, now, who=row.worker, why=why)
+
+
+def _order(state: str, keeps_checkpoint: bool) -> Order:
+    if state == "cancelling":
+        return "cancel_keep" if keeps_checkpoint else "cancel"
+    return "pause" if state == "pausing" else "go"
 
 
 def _held(number: int, lease: str) -> tuple[ColumnElement[bool], ...]:
