@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,15 +42,24 @@ class Link:
         orders: what the worker says: `pause`, `cancel`, `cancel_keep` (its checkpoint), `noted`.
         reports: what the worker reads.
         listens: whether the job asks its control after every step; one that does not is interrupted like by Ctrl-C.
+        end_by_force: ends a process whose worker is gone and that does not stop by itself.
     """
 
-    def __init__(self, orders: BinaryIO, reports: BinaryIO, *, listens: bool = True) -> None:
+    def __init__(
+        self,
+        orders: BinaryIO,
+        reports: BinaryIO,
+        *,
+        listens: bool = True,
+        end_by_force: Callable[[int], Any] = os._exit,
+    ) -> None:
         self.order: Signal = "go"
         self.is_orphan = False
         self.keep_checkpoint = False
         self._orders = orders
         self._reports = reports
         self._listens = listens
+        self._end_by_force = end_by_force
         self._noted = threading.Event()
         self._writing = threading.Lock()
         self._step: Mapping[str, float] = {}
@@ -118,9 +127,10 @@ class Link:
                 self._stop("pause")
         self.is_orphan = True
         self._noted.set()
-        self._stop("pause")
+        if self.order == "go":
+            self._stop("pause")
         time.sleep(ORPHAN_SECONDS)
-        os._exit(1)  # a long step, or one that hangs: whoever goes on must find the run's folder free
+        self._end_by_force(1)  # a long step, or one that hangs: whoever goes on must find the run's folder free
 
     def _stop(self, order: Signal) -> None:
         self.order = order

@@ -195,10 +195,11 @@ def resume(number: int, workspace: Path | str | None = None) -> Job:
     """
 
     def after(row: JobRow) -> str:
-        if row.state in ("failed", "cancelled"):
+        if row.state not in ("paused", "pausing"):
+            again = f"let it run again with ringlight jobs retry {number}"
             raise JobError(
                 "a paused job", got=f"one that is {row.state}", where=f"job {number}",
-                fix=f"let it run again with ringlight jobs retry {number}",
+                fix=again if row.state in ("failed", "cancelled") else "there is no need",
             )  # fmt: skip
         return "running" if row.state == "pausing" else "queued"
 
