@@ -27,7 +27,7 @@ _HINTS = {
     "pausing": "worker {worker} stops after the step it is in",
     "cancelling": "worker {worker} stops after the step it is in",
     "paused": "go on with ringlight jobs resume {id}",
-    "cancelled": "asked for; begin again with ringlight jobs retry {id}",
+    "cancelled": "as asked; begin again with ringlight jobs retry {id}",
     "completed": "done",
 }
 
