@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tarfile
 import uuid
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 # Before any library is imported: these are read at import.
@@ -166,3 +169,106 @@ def own_logging() -> Iterator[None]:
     yield
     LOGGER.handlers[:], LOGGER.propagate = handlers, propagate
     LOGGER.setLevel(level)
+
+
+class FakeMlflow:
+    """What we use of MLflow, in memory and as strict: `runs` and `versions` are what a server would hold.
+
+    `fault` is called before each request with its name, and may raise or wait.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, SimpleNamespace] = {}
+        self.experiments: dict[str, SimpleNamespace] = {}
+        self.versions: dict[str, list[SimpleNamespace]] = {}
+        self.fault: Callable[[str], object] = str
+
+    def client(self, uri: str, registry_uri: str) -> Any:
+        """Make a client; every request of it passes `fault`."""
+        outer = self
+
+        class Client:
+            def __getattr__(self, request: str) -> Any:
+                def ask(*args: Any, **options: Any) -> Any:
+                    outer.fault(request)
+                    return getattr(outer, request)(*args, **options)
+
+                return ask
+
+        return Client()
+
+    @staticmethod
+    def error(code: str, text: str = "refused") -> Exception:
+        fault = RuntimeError(f"{code}: {text}")
+        fault.error_code = code  # type: ignore[attr-defined]
+        return fault
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return self.experiments.get(name)
+
+    def create_experiment(self, name: str, artifact_location: str | None = None) -> str:
+        self.experiments[name] = SimpleNamespace(experiment_id=str(len(self.experiments) + 1), at=artifact_location)
+        return str(self.experiments[name].experiment_id)
+
+    def create_run(self, experiment_id: str, tags: dict[str, str], run_name: str) -> Any:
+        run_id = f"run{len(self.runs) + 1}"
+        info = SimpleNamespace(
+            run_id=run_id, experiment_id=experiment_id, run_name=run_name, lifecycle_stage="active", status="RUNNING",
+            artifact_uri=f"mlflow-artifacts:/{run_id}",
+        )  # fmt: skip
+        data = SimpleNamespace(params={}, tags=dict(tags))
+        self.runs[run_id] = SimpleNamespace(info=info, data=data, points=[], files=[])
+        return self.runs[run_id]
+
+    def get_run(self, run_id: str) -> Any:
+        if run_id not in self.runs:
+            raise self.error("RESOURCE_DOES_NOT_EXIST")
+        return self.runs[run_id]
+
+    def log_batch(self, run_id: str, metrics: Sequence[Any] = (), params: Sequence[Any] = ()) -> None:
+        run = self.runs[run_id]
+        assert len(params) <= 100
+        assert len(metrics) <= 1000
+        for key, value in params:
+            if len(key) > 250 or len(value) > 6000 or run.data.params.get(key, value) != value:
+                raise self.error("INVALID_PARAMETER_VALUE", key)
+            run.data.params[key] = value
+        run.points += [point for point in metrics if len(point.key) <= 250]
+
+    def get_metric_history(self, run_id: str, key: str) -> list[Any]:
+        return [point for point in self.runs[run_id].points if point.key == key]
+
+    def log_artifact(self, run_id: str, path: str, folder: str | None = None) -> None:
+        self.runs[run_id].files.append(f"{folder}/{Path(path).name}" if folder else Path(path).name)
+
+    def log_artifacts(self, run_id: str, path: str, folder: str) -> None:
+        self.runs[run_id].files += [f"{folder}/{file.name}" for file in sorted(Path(path).iterdir())]
+
+    def update_run(self, run_id: str, status: str) -> None:
+        self.runs[run_id].info.status = status
+
+    set_terminated = update_run
+
+    def create_registered_model(self, name: str) -> None:
+        if name in self.versions:
+            raise self.error("RESOURCE_ALREADY_EXISTS")
+        self.versions[name] = []
+
+    def create_model_version(self, name: str, source: str, run_id: str, tags: dict[str, str]) -> Any:
+        version = SimpleNamespace(version=len(self.versions[name]) + 1, source=source, run_id=run_id, tags=tags)
+        self.versions[name].append(version)
+        return version
+
+
+@pytest.fixture
+def fake_mlflow(monkeypatch: pytest.MonkeyPatch) -> FakeMlflow:
+    """Put a stand-in in MLflow's place: its own takes seconds to import and a server to talk to."""
+    fake, mlflow, entities = FakeMlflow(), ModuleType("mlflow"), ModuleType("mlflow.entities")
+    mlflow.MlflowClient = fake.client  # type: ignore[attr-defined]
+    entities.Param = namedtuple("Param", "key value")  # type: ignore[attr-defined]
+    entities.Metric = namedtuple("Metric", "key value timestamp step")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return fake

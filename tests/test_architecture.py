@@ -84,6 +84,7 @@ def imported_packages(path: Path) -> Iterator[str]:
         ("sqlalchemy", "store/"),
         ("fastapi", "web/"),
         ("optuna", "training/tune"),
+        ("mlflow", "training/trackers_mlflow.py"),
         ("ultralytics", "detection/yolo.py"),
     ],
 )

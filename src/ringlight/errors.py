@@ -7,6 +7,7 @@ One fault is one line. Faults that are found together are raised together, a lin
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -78,6 +79,10 @@ class WorkspaceError(UserError):
     """The workspace cannot be written: permissions, a full disk."""
 
 
+class TrackerError(UserError):
+    """A tracker's server cannot be reached, or refuses what it is told."""
+
+
 class MissingExtraError(UserError, ImportError):
     """An optional dependency is not installed; the message names the extra."""
 
@@ -136,3 +141,24 @@ def did_you_mean(word: str, choices: Iterable[str], limit: int = 12) -> str:
         return f"did you mean `{near}`?"
     listed = ", ".join(options[:limit])
     return f"choose from: {listed}" + (f", ... ({len(options)} in all)" if len(options) > limit else "")
+
+
+def redacted(text: str) -> str:
+    """Return a text without the secrets of the addresses in it, for error lines, logs and results.
+
+    Examples:
+        >>> redacted("no answer from http://me:secret@host:5000/api")
+        'no answer from http://***@host:5000/api'
+        >>> redacted("postgresql://me@host/db?password=secret&sslmode=require")
+        'postgresql://me@host/db?password=***&sslmode=require'
+    """
+    return SECRET_KEY.sub(r"\1***", USER.sub(_without_user, text))
+
+
+USER = re.compile(r"(\w[\w+.-]*://)((?!/)[^\s'\"]*)@")
+SECRET_KEY = re.compile(r"(?i)([?&;](?:password|passwd|pwd|token|secret|api_?key|sslpassword)=)[^&;\s'\"]*")
+
+
+def _without_user(found: re.Match[str]) -> str:
+    # A name alone is no secret, but what stands alone before a web server may be a token.
+    return f"{found[1]}***@" if ":" in found[2] or found[1].lower().startswith("http") else found[0]

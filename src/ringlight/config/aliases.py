@@ -32,6 +32,7 @@ ALIASES: Final[dict[str, str]] = {
     "training.batch_size": "data.batch_size",
     "training.image_size": "data.image_size",
     "training.num_workers": "data.num_workers",
+    "training.tensorboard": "training.trackers",
     "training.seed": "experiment.seed",
     "training.random_state": "experiment.seed",
     "experiment.random_state": "experiment.seed",

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from ringlight.config.aliases import ALIASES
 from ringlight.config.schema import SECTIONS, Config, PointConfig, fields_of, nested
-from ringlight.errors import did_you_mean, nearest
+from ringlight.errors import did_you_mean, nearest, redacted
 
 TOP = ("schema_version", "recipe")
 
@@ -122,7 +122,8 @@ def _field_fault(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
     nouns = " or ".join(dict.fromkeys(_noun(detail) for detail in telling))
     expected = "null, true, false, a number or a mapping of parameters" if path[0] == "augmentation" else nouns
     got, choices = telling[0]["input"], re.findall(r"'([^']+)'", expected)
-    return f"{where}: expected {expected}, got {got!r:.80}; {_fix(path, got, choices)}"
+    # Before it is cut: half an address no longer looks like one with a password in it.
+    return f"{where}: expected {expected}, got {redacted(repr(got)):.80}; {_fix(path, got, choices)}"
 
 
 def _fix(path: Sequence[str], got: object, choices: Sequence[str]) -> str:

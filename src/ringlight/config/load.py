@@ -23,7 +23,7 @@ from ringlight.config.layers import Assignment, Tree, apply, lay, shorten_warmup
 from ringlight.config.overrides import of_file, of_overrides
 from ringlight.config.schema import LATER, PARTS, SCHEMA_VERSION, SECTIONS, Config
 from ringlight.config.shipped import CONFIGS, describe_recipes, group_names, recipe_names
-from ringlight.errors import Problems, did_you_mean
+from ringlight.errors import Problems, did_you_mean, redacted
 
 __all__ = [
     "ALIASES", "compose", "describe_recipes", "group_names", "group_values", "read_config", "recipe_names", "to_yaml",
@@ -33,7 +33,7 @@ __all__ = [
 CheckParts = Callable[[dict[str, Any]], list[str]]
 """Gets every section as plain values, each part named by text; returns a line for each wrong name or parameter."""
 
-TEXT = frozenset({"data.root", "split.file", "weights.folder", "experiment.name"}) | {
+TEXT = frozenset({"data.root", "split.file", "weights.folder", "experiment.name", "mlflow.tracking_uri"}) | {
     "data.label_regex",
     "data.group_regex",
     "data.images",
@@ -136,7 +136,7 @@ def _checked(recipe: str | None, tree: dict[str, Tree], problems: list[str], che
     if check_parts is not None:
         problems += part_faults(check_parts(_with_names(tree)))
     if problems or config is None:
-        raise Problems(distinct(problems))
+        raise Problems([redacted(line) for line in distinct(problems)])
     return config
 
 

@@ -27,6 +27,7 @@ from ringlight.config.parts import (
 )
 from ringlight.config.phases import ArcFaceConfig, DistillConfig, PhasesConfig, SupConConfig
 from ringlight.config.studies import CrossValidationConfig, TuneConfig
+from ringlight.config.tracking import MlflowConfig, Trackers
 
 SCHEMA_VERSION: Final = 1
 """The layout this module describes; written into every `config.yaml`."""
@@ -133,7 +134,7 @@ class TrainingConfig(Section):
         (),
         description="further validation metrics of the catalogue: told in the history, and may be monitored",
     )
-    tensorboard: StrictBool = Field(True, description="write TensorBoard events into the run's logs/")
+    trackers: Trackers = ("tensorboard",)
     gradient_clip_norm: Annotated[Real, Field(gt=0)] | None = Field(
         None, description="largest norm of the gradient; null does not clip"
     )
@@ -279,6 +280,7 @@ class Config(Section):
     distill: DistillConfig = DistillConfig()
     cv: CrossValidationConfig = CrossValidationConfig()
     tune: TuneConfig = TuneConfig()
+    mlflow: MlflowConfig = MlflowConfig()
 
     def replacing(self, values: Mapping[str, object]) -> Self:
         """Return a copy with some keys (`section.key`) set and checked: how automatic choices are written down.
@@ -301,7 +303,7 @@ SECTIONS: dict[str, type[Section] | None] = {
 }
 """Every section with its fields; `augmentation` is a mapping instead, whose keys are the catalogue's names."""
 
-LATER: Final = ("mix", "head", "sampler", "imbalance", "phases", "supcon", "margin", "distill", "cv", "tune")
+LATER: Final = ("mix", "head", "sampler", "imbalance", "phases", "supcon", "margin", "distill", "cv", "tune", "mlflow")
 """Sections that runs of earlier releases did not write: a `config.yaml` is complete without them."""
 
 PARTS: dict[str, type[Part]] = {name: kind for name, kind in SECTIONS.items() if kind and issubclass(kind, Part)}

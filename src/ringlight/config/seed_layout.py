@@ -58,7 +58,7 @@ SEED_LAYOUT: Final[dict[str, Meaning]] = {
     "training.callbacks.reduce_lr_factor": Meaning("scheduler.factor", 0.5),
     "training.callbacks.reduce_lr_patience": Meaning("scheduler.patience", 5),
     "training.callbacks.reduce_lr_min_lr": Meaning("scheduler.min_lr", 0.0),
-    "training.callbacks.tensorboard": Meaning("training.tensorboard", False),
+    "training.callbacks.tensorboard": Meaning("training.trackers", False, "true is `[tensorboard]`"),
     "models.MODEL.NAME": Meaning("model.NAME", note="a parameter of that model, for the builders"),
     "data.normalize": Meaning("data.normalize", "auto", "`none` gives the model X as it is"),
     "evaluation.NAME": Meaning("evaluation.NAME", note="any key of the section"),
@@ -242,7 +242,7 @@ def _watched(callbacks: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "training.early_stopping_monitor": stopping if stops else None,
         "training.early_stopping_patience": patience if stops else None,
         "training.early_stopping_min_delta": callbacks.get("early_stopping_min_delta", 0.0),
-        "training.tensorboard": bool(callbacks.get("tensorboard", False)),
+        "training.trackers": ["tensorboard"] if callbacks.get("tensorboard", False) else [],
     }
     return values, [*lines, *more]
 

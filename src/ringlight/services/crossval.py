@@ -24,7 +24,8 @@ from ringlight.training.fold_results import CrossValidation, cross_validation_of
 from ringlight.training.folds import divided, reference_plan, train_folds, with_choices
 from ringlight.training.plan import Plan, Prepared, prepare
 from ringlight.training.results_file import Results
-from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
+from ringlight.training.trackers import QuietControl
+from ringlight.training.tracking import trackers_of
 from ringlight.types import Dataset, RunControl, Tracker
 
 if TYPE_CHECKING:
@@ -150,10 +151,13 @@ def _job(prepared: Prepared, division: Division) -> _Job:
 
 
 def _execute(job: _Job, folder: Path, control: RunControl | None, trackers: Sequence[Tracker]) -> CrossValidation:
-    recorder = Recorder(folder, job.plan.given, None)
-    plan, tracker = job.plan, Trackers([recorder, TensorBoardTracker(folder / "logs"), *trackers])
+    plan, recorder = job.plan, Recorder(folder, job.plan.given, None)
     try:
-        with log_file(folder / "train.log"), status_of(plan, folder, tracker):
+        with (
+            log_file(folder / "train.log"),
+            status_of(plan, folder, trackers_of(plan, folder, [recorder, *trackers])) as say,
+        ):
+            tracker = say.tracker
             LOGGER.info("cross-validation %s: %s", folder, told(job.division))
             for note in dict.fromkeys((*plan.notes, *job.division.notes)):
                 LOGGER.info("note: %s", note)

@@ -11,8 +11,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
+from ringlight.config.tracking import TRACKER_NAMES, TrackerName
 from ringlight.errors import MissingExtraError, RinglightError
 from ringlight.files import unwritable
 from ringlight.runtime import choose_device, cpu_count, package_versions, workspace_folder
@@ -56,6 +58,7 @@ def examine(workspace: Path | str | None = None) -> list[Checkup]:
         "stratified split": _split,
         "catalogues": _catalogues,
         "recipes": _recipes,
+        "trackers": _trackers,
         "disk space": lambda: _disk(workspace_folder(workspace)),
         "write access": lambda: _writable(workspace_folder(workspace)),
     }
@@ -237,6 +240,14 @@ def _recipes() -> str:
     for name in names:
         configure(name)
     return f"{', '.join(names)} are well-formed"
+
+
+def _trackers() -> str:
+    """Tell which trackers a run may have; that one's extra is not installed is no fault."""
+    lacks: dict[TrackerName, str] = {}
+    if find_spec("mlflow") is None:  # looked for, not imported: that takes seconds
+        lacks["mlflow"] = " (install it with: pip install 'ringlight[mlflow]')"
+    return ", ".join(f"{name}{lacks.get(name, '')}" for name in TRACKER_NAMES)
 
 
 def _existing(folder: Path) -> Path:

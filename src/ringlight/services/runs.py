@@ -34,7 +34,8 @@ from ringlight.training.fit import fit
 from ringlight.training.fold_files import is_cross_validation
 from ringlight.training.imbalance_choice import Choice
 from ringlight.training.plan import Plan, make_plan, part_problems
-from ringlight.training.trackers import QuietControl, TensorBoardTracker, Trackers
+from ringlight.training.trackers import QuietControl
+from ringlight.training.tracking import trackers_of
 from ringlight.types import RunControl, Tracker
 
 ARRAYS = "arrays"
@@ -194,10 +195,9 @@ def execute(
 
     `parent` is the name of the run that it came of.
     """
-    events = [TensorBoardTracker(folder / "logs")] if made.config.training.tensorboard else []
-    recorder = Recorder(folder, made.given, made.split, parent)
-    tracker = Trackers([recorder, *events, *trackers])
-    with log_file(folder / "train.log"), status_of(made, folder, tracker) as say:
+    others = [Recorder(folder, made.given, made.split, parent), *trackers]
+    with log_file(folder / "train.log"), status_of(made, folder, trackers_of(made, folder, others)) as say:
+        tracker = say.tracker
         _announce(made, folder, checkpoint)
         control = control or QuietControl()
         try:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -231,7 +231,7 @@ def _in_one_line(store: Store, error: DBAPIError) -> WorkspaceError:
         fix = "check the permissions or choose another place with --workspace FOLDER"
     elif "malformed" in lowered or "not a database" in lowered:
         fix = "put a copy in its place, or move it away and take the runs in again with ringlight runs import"
-    elif isinstance(error, OperationalError) or error.connection_invalidated:
+    elif isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         fix = "check that the server runs and that the address is right"
     else:
         fix = "run again with --debug and report what it prints"

@@ -18,6 +18,7 @@ from ringlight.training.pages import epoch_pictures, write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
 from ringlight.training.retrieval import write_embedding
+from ringlight.training.trackers import hand_over
 from ringlight.types import History, Prediction, RunControl, Tracker
 
 
@@ -58,6 +59,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     write_sheet(plan, folder)
     write_pages(values, verdict.pictures, folder, tracker)
     write_json(folder / "results.json", values)
+    hand_over(tracker, folder)
     return Outcome(values, verdict)
 
 

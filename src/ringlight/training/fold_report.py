@@ -18,6 +18,7 @@ from ringlight.training.pages import write_pages, write_sheet
 from ringlight.training.plan import Plan
 from ringlight.training.results import part_card, results
 from ringlight.training.rules import NO_VALIDATION, Rules, good_class, truth_of
+from ringlight.training.trackers import hand_over
 from ringlight.types import History, Tracker
 
 POINTS = (
@@ -129,3 +130,4 @@ def write_cross_validation(
     write_sheet(plan, folder)
     write_pages(values, verdict.pictures, folder, tracker)
     write_json(folder / "results.json", values)
+    hand_over(tracker, folder)

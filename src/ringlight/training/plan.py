@@ -29,6 +29,7 @@ from ringlight.training.open_set import hold_out, open_set_problems, require_val
 from ringlight.training.phase_config import phase_problems, task_problems
 from ringlight.training.records import check_dataset, data_notes, load_dataset
 from ringlight.training.splitting import split_as_configured
+from ringlight.training.tracking import require_trackers
 from ringlight.types import Dataset, Split
 
 if TYPE_CHECKING:
@@ -167,12 +168,14 @@ def prepare(
 
     Raises:
         ConfigError: a choice that cannot be met.
+        MissingExtraError: a tracker that is not installed.
         Problems: files or labels that cannot be used, a line each.
         DataError: data that cannot be trained on.
     """
     device = choose_device(config.training.device)
     choose_precision(config.training.precision, device)
     _try_optimization(config)
+    require_trackers(config)
     fits_a_head = config.training.mode != "finetune" or config.imbalance.method == "crt"
     lines = head_problems(config) if fits_a_head else []
     lines += phase_problems(config, part_problems)

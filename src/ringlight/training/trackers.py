@@ -1,12 +1,17 @@
-"""Where a training reports to: CSV, TensorBoard, several at once, or nowhere. A tracker that fails never ends a run."""
+"""Where a training reports to: TensorBoard, several trackers at once, or nowhere. One that fails never ends a run.
+
+Which trackers a run has, `training/tracking.py` says; the others are in `trackers_csv.py` and `trackers_mlflow.py`.
+"""
 
 from __future__ import annotations
 
 import io
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ringlight.errors import redacted
 from ringlight.runtime import LOGGER
 from ringlight.types import Signal, Tracker
 
@@ -78,18 +83,40 @@ class TensorBoardTracker(QuietTracker):
             self._writer.close()
 
 
-def _pixels(figure: Any) -> Any:
-    import numpy as np
-
+def png_of(figure: Any) -> bytes:
+    """Return a matplotlib figure as a PNG; what was drawn already (PNG bytes) as it is."""
     if isinstance(figure, bytes):
-        from PIL import Image
-
-        return np.asarray(Image.open(io.BytesIO(figure)).convert("RGB"))
+        return figure
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    drawn = io.BytesIO()
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    canvas.print_png(drawn)
+    return drawn.getvalue()
+
+
+def _pixels(figure: Any) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png_of(figure))).convert("RGB"))
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library's error says first, without passwords.
+
+    Examples:
+        >>> first_line(ValueError("no answer\\n\\nand so on")), first_line(TimeoutError())
+        ('no answer', 'TimeoutError')
+    """
+    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return redacted(" ".join(said.split()))
+
+
+def tell_failure(what: str, error: Exception) -> None:
+    """Warn in a line that a tracker is left out, and keep the whole story for the log; neither shows a password."""
+    LOGGER.warning("%s and is left out: %s", what, first_line(error))
+    LOGGER.debug("tracker failure:\n%s", redacted("".join(traceback.format_exception(error))))
 
 
 class Trackers:
@@ -105,8 +132,7 @@ class Trackers:
             # A tracker is somebody's server or disk: whatever it raises, the training goes on (logged with the reason).
             except Exception as error:  # noqa: BLE001
                 self._trackers.remove(tracker)
-                LOGGER.warning("tracker %s failed and is left out: %s", type(tracker).__name__, error)
-                LOGGER.debug("tracker failure", exc_info=True)
+                tell_failure(f"tracker {type(tracker).__name__} failed", error)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Pass on."""
@@ -127,3 +153,14 @@ class Trackers:
     def set_status(self, status: str) -> None:
         """Pass on."""
         self._each(lambda tracker: tracker.set_status(status))
+
+
+HANDED_OVER = ("config.yaml", "results.json", "report.html", "history.csv", "split.csv")
+"""The files of a finished run that trackers keep."""
+
+
+def hand_over(tracker: Tracker, folder: Path) -> None:
+    """Give a tracker the files of the finished run in `folder`."""
+    for path in (folder / name for name in HANDED_OVER):
+        if path.is_file():
+            tracker.log_artifact(path)

@@ -40,7 +40,7 @@ def test_an_empty_dictionary_has_the_defaults_of_the_table():
     assert (values["training.num_epochs"], values["data.batch_size"], values["cv.val_share"]) == (50, 32, 0.15)
     assert values["training.early_stopping_patience"] is None
     assert values["scheduler.name"] == "constant"
-    assert values["training.tensorboard"] is False
+    assert values["training.trackers"] == []
 
 
 def test_callbacks_become_what_stops_chooses_and_slows():
@@ -66,7 +66,7 @@ def test_callbacks_become_what_stops_chooses_and_slows():
         "scheduler.name": "plateau", "scheduler.monitor": "macro_f1", "scheduler.factor": 0.2, "scheduler.patience": 3,
         "scheduler.min_lr": 0.0,
     }  # fmt: skip
-    assert values["training.tensorboard"] is True
+    assert values["training.trackers"] == ["tensorboard"]
 
 
 def test_without_a_checkpoint_monitor_the_one_that_stops_chooses_too():

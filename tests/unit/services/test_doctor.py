@@ -17,8 +17,8 @@ from ringlight.services.doctor import Checkup, examine
 
 CHECKS = (
     "imports", "device", "memory", "allocator", *(f"GPU of {gib} GiB" for gib in (4, 8, 12, 16, 24, 48, 80, 141)),
-    "models", "models of windows", "losses", "augmentation", "stratified split", "catalogues", "recipes", "disk space",
-    "write access",
+    "models", "models of windows", "losses", "augmentation", "stratified split", "catalogues", "recipes", "trackers",
+    "disk space", "write access",
 )  # fmt: skip
 
 
@@ -128,6 +128,12 @@ def test_it_knows_the_models_of_windows_and_names_the_extra_that_one_lacks(monke
     told = doctor._models_of_windows()
     assert told.startswith("cnn1d, lstm, gru, ")
     assert "; minirocket does not (install it with: pip install 'ringlight[signals]'); multirocket does not " in told
+
+
+def test_a_tracker_whose_extra_is_not_installed_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, told in ((object(), "mlflow"), (None, "mlflow (install it with: pip install 'ringlight[mlflow]')")):
+        monkeypatch.setattr(doctor, "find_spec", lambda _, found=found: found)
+        assert doctor._trackers() == f"tensorboard, {told}, csv"
 
 
 def test_losses_are_tried_without_a_word_on_the_side(caplog: pytest.LogCaptureFixture) -> None:

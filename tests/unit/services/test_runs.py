@@ -272,6 +272,26 @@ def test_trackers_are_told_how_the_run_stands(tiny: list[str], tmp_path: Path, n
     assert heard == ["running", "completed"]
 
 
+def test_a_server_that_fails_leaves_its_reason_without_the_password_in_a_whole_run(
+    tiny: list[str], tmp_path: Path, no_training: None, fake_mlflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "http://me:s3cret@127.0.0.1:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+
+    def answers(request: str) -> None:
+        if request != "create_run" and fake_mlflow.runs:
+            raise ConnectionError(f"no answer from {address}/api")
+
+    fake_mlflow.fault = answers
+    run = runs.train("demo", [*tiny, "training.trackers=[mlflow,csv]"], workspace=tmp_path)
+    assert runs.read_manifest(run.folder)["status"] == "completed"
+    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"config.yaml", "mlflow.json", "metrics.csv", "train.log"}
+    assert [path.name for path in files if b"s3cret" in path.read_bytes()] == []
+    log = (run.folder / "train.log").read_text()
+    assert log.count("tracker MlflowTracker failed and is left out: no answer from http://***@127.0.0.1:5000/api") == 1
+
+
 def test_a_resumed_run_reads_its_own_workspace(
     tmp_path: Path, no_training: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
