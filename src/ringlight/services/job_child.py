@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ringlight.files import unwritable
+from ringlight.services.job_runs import log_of
 from ringlight.services.worker_slots import visible_environment
 from ringlight.store.jobs import Order
 from ringlight.store.tables import JobRow
@@ -48,7 +49,7 @@ class Child:
         self._order: Order = "go"
         self._ordered_at: float | None = None
         self._terminated_at: float | None = None
-        self._process = _start(root / str(row.log), device, command)
+        self._process = _start(log_of(root, row.id), device, command)
         self._say(json.dumps({
             "id": row.id, "kind": row.kind, "payload": row.payload, "workspace": str(root), "run": row.run,
             "device": "auto" if row.device == "auto" else device.partition(":")[0], "place": device,

@@ -30,6 +30,11 @@ OPEN = ("created", "running", "paused", "interrupted")
 """How a run may stand that its process did not bring to an end itself."""
 
 
+def log_of(root: Path, number: int) -> Path:
+    """Return where the log of a job lies; told by its number alone, whatever stands in a database."""
+    return root / "logs" / "jobs" / f"{number}.log"
+
+
 def folder_of(row: JobRow, root: Path) -> Path | None:
     """Return the folder that a job works in, None while there is none: of a run, or of a study."""
     if row.run is None:

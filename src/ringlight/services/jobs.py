@@ -13,7 +13,7 @@ from typing import Any
 from ringlight.errors import ConfigError, JobError, did_you_mean
 from ringlight.runtime import workspace_folder
 from ringlight.services.job_payloads import about, check, payload_of
-from ringlight.services.job_runs import stopped
+from ringlight.services.job_runs import log_of, stopped
 from ringlight.services.stores import open_store
 from ringlight.store.jobs import AT_WORK, ENDED
 from ringlight.store.tables import JOB_STATES, EventRow, JobRow
@@ -48,7 +48,7 @@ class Job:
     max_attempts: int
     worker: str | None
     run: str | None
-    log: Path | None
+    log: Path
     payload: dict[str, Any]
     progress: dict[str, Any]
     result: dict[str, Any] | None
@@ -124,7 +124,7 @@ def submit(
     with open_store(root) as store, store.writing() as unit:
         unit.jobs.add(row)
         unit.flush()
-        row.log = f"logs/jobs/{row.id}.log"
+        row.log = log_of(root, row.id).relative_to(root).as_posix()
         unit.events.add("job", row.id, "submitted", who=row.submitted_by)
     return _job(row, root)
 
@@ -276,9 +276,9 @@ def follow(
             time.sleep(every)
 
 
-def _new_lines(path: Path | None, read: int) -> tuple[list[str], int]:
+def _new_lines(path: Path, read: int) -> tuple[list[str], int]:
     """Return the whole lines of a log beyond what was read, and how much is read then."""
-    if path is None or not path.is_file():
+    if not path.is_file():
         return [], read
     with path.open("rb") as stream:
         stream.seek(read)
@@ -291,7 +291,7 @@ def _job(row: JobRow, root: Path) -> Job:
     return Job(
         id=row.id, kind=row.kind, about=about(row.payload), state=row.state, reason=_reason(row), priority=row.priority,
         device=row.device, memory_gib=row.memory_gib, attempts=row.attempts, max_attempts=row.max_attempts,
-        worker=row.worker, run=row.run, log=None if row.log is None else root / row.log, payload=row.payload,
+        worker=row.worker, run=row.run, log=log_of(root, row.id), payload=row.payload,
         progress=row.progress or {}, result=row.result, submitted_by=row.submitted_by, created=row.created,
         started=row.started, finished=row.finished, heartbeat=row.heartbeat,
     )  # fmt: skip

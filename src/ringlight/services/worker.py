@@ -237,7 +237,8 @@ class Worker:
                 continue
             try:
                 orders = self._heartbeats(store, children) if turn % 2 == 0 else self._orders(store, children)
-            except RinglightError as error:
+            # Without this thread the leases would run out: whatever a driver raises when its server goes, ask again.
+            except Exception as error:  # noqa: BLE001
                 self._unanswered(error)
                 continue
             turn += 1
@@ -276,7 +277,7 @@ class Worker:
             return None
         try:
             done = action()
-        except WorkspaceError as error:
+        except (WorkspaceError, OSError) as error:  # a driver hands on what a broken socket answers
             self._unanswered(error)
             self._wait = min(LONGEST_WAIT, max(0.2, 2 * self._wait))
             self._silent_since = time.monotonic()
@@ -286,8 +287,9 @@ class Worker:
         self._wait, self._silent_since = 0.0, None
         return done
 
-    def _unanswered(self, error: RinglightError) -> None:
-        LOGGER.warning("the store does not answer, trying again: %s", error)
+    def _unanswered(self, error: Exception) -> None:
+        told = str(error) if isinstance(error, RinglightError) else f"{type(error).__name__}: {error}"
+        LOGGER.warning("the store does not answer, trying again: %s", told)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -84,7 +84,6 @@ def test_a_job_is_run_and_all_that_it_said_is_kept(workspace: Path) -> None:
     assert made(workspace, script).run("drain") == 1
     job = jobs.show(number, workspace)
     assert (job.state, job.run, job.result, job.percent) == ("completed", "demo-1", {"device": "auto"}, 100.0)
-    assert job.log is not None
     assert job.log.read_text() == "from a library\n"
     assert [event.what for event in jobs.history(number, workspace)] == ["running", "completed"]
     told = (workspace / "logs" / "ringlight.log").read_text()
