@@ -23,7 +23,7 @@ def worker(
     drain: Annotated[bool, typer.Option("--drain", help="End when no job waits that fits.")] = False,
     lease: Annotated[
         float, typer.Option(min=1.0, help="Seconds until another worker takes over from one that is not heard of.")
-    ] = 30.0,
+    ] = 60.0,
     grace: Annotated[float, typer.Option(min=0.0, help="Seconds a job may take to stop before it is made to.")] = 30.0,
     workspace: Annotated[
         Path | None,

@@ -63,7 +63,7 @@ class Worker:
         workspace: Path | str | None,
         slots: Slots,
         *,
-        lease_seconds: float = 30.0,
+        lease_seconds: float = 60.0,
         grace_seconds: float = 30.0,
         command: Sequence[str] = COMMAND,
         clock: Callable[[], datetime] = this_moment,
