@@ -31,17 +31,23 @@ class SharedRotatingHandler(logging.handlers.RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record to the file that bears the name now."""
-        stream: TextIO | None = self.stream  # what logging's types leave out: closed between two records
-        if stream is not None and not self._is_current(stream):
-            stream.close()
-            self.stream = self._open()
+        self._follow()
         super().emit(record)
 
     def doRollover(self) -> None:  # noqa: N802 - the name is logging's
         """Turn the log over, unless another process just has."""
         with FileLock(f"{self.baseFilename}.lock"):
-            if self._is_current(self.stream):
+            if not self._follow():
                 super().doRollover()
+
+    def _follow(self) -> bool:
+        """Open the file anew where another process has turned it over; return whether one has."""
+        stream: TextIO | None = self.stream  # None between a rotation and the next record, whatever the types say
+        if stream is None or self._is_current(stream):
+            return False
+        stream.close()
+        self.stream = self._open()
+        return True
 
     def _is_current(self, stream: TextIO) -> bool:
         try:

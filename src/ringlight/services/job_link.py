@@ -81,6 +81,11 @@ class Link:
         """Have the worker show something beside the progress: metrics, a device."""
         self._facts = {**self._facts, **values}
 
+    def note(self, text: str) -> None:
+        """Have the worker show a warning, once; the latest of many."""
+        if text not in self._notes:
+            self._notes = [*self._notes, text][-MAX_NOTES:]
+
     def begun(self, folder: Path, root: Path) -> None:
         """Tell which folder the job works in, and wait until the queue knows: from now on it can be gone on with."""
         if folder.absolute().is_relative_to(root):  # a study may lie elsewhere, and is found there by its own key
@@ -105,7 +110,7 @@ class Link:
         """Send how far the job is, where that has changed."""
         progress = {**self._step, **self._facts, **_memory()}
         if self._notes:
-            progress["notes"] = self._notes[-MAX_NOTES:]
+            progress["notes"] = self._notes
         if progress != self._told:
             self._told = progress
             self.tell(progress=progress)
@@ -169,10 +174,8 @@ class NoteHandler(logging.Handler):
         self._link = link
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one, once."""
-        text = " ".join(record.getMessage().split())
-        if text not in self._link._notes:
-            self._link._notes = [*self._link._notes, text]
+        """Keep one."""
+        self._link.note(" ".join(record.getMessage().split()))
 
 
 def pipes() -> tuple[BinaryIO, BinaryIO]:

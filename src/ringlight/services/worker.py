@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 from ringlight.errors import LeaseLostError, RinglightError, WorkspaceError
 from ringlight.runtime import LOGGER, workspace_folder
@@ -27,6 +27,7 @@ from ringlight.services.job_child import COMMAND, Child
 from ringlight.services.job_runs import stopped
 from ringlight.services.stores import open_store
 from ringlight.services.worker_slots import Slots, free_memory_gib
+from ringlight.store.jobs import Jobs, Order
 from ringlight.store.session import Store
 from ringlight.store.tables import JobRow
 from ringlight.store.types import now as this_moment
@@ -197,7 +198,7 @@ class Worker:
         LOGGER.info("job %d: %s%s", row.id, row.state, f" ({row.error})" if row.error else "")
         return True
 
-    def _conclude(self, jobs: Any, child: Child, now: datetime) -> JobRow:
+    def _conclude(self, jobs: Jobs, child: Child, now: datetime) -> JobRow:
         end = child.end or {}
         how = end.get("end")
         row: JobRow
@@ -251,14 +252,14 @@ class Worker:
                     LOGGER.warning("job %d has passed to another worker", child.id)
                 child.hear(order or "pause")
 
-    def _orders(self, store: Store, children: Sequence[Child]) -> dict[int, Any]:
+    def _orders(self, store: Store, children: Sequence[Child]) -> dict[int, Order | None]:
         with store.reading() as unit:
-            return dict(unit.jobs.orders({child.id: child.lease for child in children}))
+            return unit.jobs.orders({child.id: child.lease for child in children})
 
-    def _heartbeats(self, store: Store, children: Sequence[Child]) -> dict[int, Any]:
+    def _heartbeats(self, store: Store, children: Sequence[Child]) -> dict[int, Order | None]:
         now = self._clock()
         until = now + timedelta(seconds=self._lease_seconds)
-        orders: dict[int, Any] = {}
+        orders: dict[int, Order | None] = {}
         with store.writing() as unit:
             for child in children:
                 try:
