@@ -76,7 +76,7 @@ def _crossval(task: Task) -> dict[str, Any]:
             begun=lambda made: task.link.begun(made, task.root),
             **options,
         )
-        return summary(found.results, found.folder, task.root)
+        return summary(found.results, found.folder or task.root, task.root)  # one that was written has a folder
     task.link.begun(folder, task.root)
     remove_litter(folder)
     if _is_complete(folder):
