@@ -177,6 +177,8 @@ def progress_line(job: Job) -> str:
         parts.append(f"epoch {int(found['epoch']) + 1}/{int(found['num_epochs'])}")
     if found.get("images_per_second"):
         parts.append(f"{found['images_per_second']:.1f} {'windows' if found.get('windows') else 'images'}/s")
+    if found.get("elapsed"):
+        parts.append(f"{duration(found['elapsed'])} so far")
     if found.get("eta") is not None and job.state == "running":
         parts.append(f"about {duration(found['eta'])} left")
     return ", ".join(parts) or "-"

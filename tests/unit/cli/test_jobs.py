@@ -19,7 +19,7 @@ from ringlight.store.tables import JobRow
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RESULT = {"folder": "runs/demo-1", "scores": {"macro_f1": 0.5, "ece": 0.1}, "notes": ["random weights"]}
 PROGRESS = {
-    "done": 5, "total": 20, "epoch": 1, "num_epochs": 4, "images_per_second": 12.5, "eta": 3725.0, "memory_gib": 1.5,
+    "done": 5, "total": 20, "epoch": 1, "num_epochs": 4, "images_per_second": 12.5, "elapsed": 61.0, "eta": 3725.0, "memory_gib": 1.5,
     "metrics": {"val/macro_f1": 0.25, "val/ece": 0.1}, "notes": ["steps of 4 images for want of memory"],
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_a_job_at_work_is_shown_with_progress_metrics_and_notes(
     assert main(["jobs", "show", "1", "--workspace", str(tmp_path)]) == 0
     assert lines(capsys)[:10] == [
         "job: 1, train demo", "state: running: worker w", "asks for: device auto, 4 GiB, priority 0",
-        "tries that were lost: 1 of 3", "progress: 25%, epoch 2/4, 12.5 images/s, about 1:02:05 left",
+        "tries that were lost: 1 of 3", "progress: 25%, epoch 2/4, 12.5 images/s, 0:01:01 so far, about 1:02:05 left",
         "memory: 1.50 GiB", "metrics: val/macro_f1 0.250", "run: demo-1", f"log: {tmp_path}/logs/jobs/1.log",
         "note: steps of 4 images for want of memory",
     ]  # fmt: skip
