@@ -61,7 +61,7 @@ def until(number: int, workspace: Path, what: Callable[[Job], bool]) -> Job:
     while not what(job := jobs.show(number, workspace)):
         assert job.state not in ("failed", "completed"), job.reason
         assert time.monotonic() < deadline, job.reason
-        time.sleep(0.05)
+        time.sleep(0.2)
     return job
 
 

@@ -19,7 +19,8 @@ from ringlight.store.tables import JobRow
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RESULT = {"folder": "runs/demo-1", "scores": {"macro_f1": 0.5, "ece": 0.1}, "notes": ["random weights"]}
 PROGRESS = {
-    "done": 5, "total": 20, "epoch": 1, "num_epochs": 4, "images_per_second": 12.5, "elapsed": 61.0, "eta": 3725.0, "memory_gib": 1.5,
+    "done": 5, "total": 20, "epoch": 1, "num_epochs": 4, "images_per_second": 12.5, "elapsed": 61.0, "eta": 3725.0,
+    "memory_gib": 1.5,
     "metrics": {"val/macro_f1": 0.25, "val/ece": 0.1}, "notes": ["steps of 4 images for want of memory"],
 }  # fmt: skip
 
