@@ -1,10 +1,11 @@
 """Processes killed in the middle of a write: what is left of the store and of a checkpoint.
 
-A process commits epochs of a run, writes checkpoints, or activates model versions one after the other, and tells each
-when it is done. It is killed (SIGKILL) at a random moment, again and again on the same workspace. After each kill the
-database must open, pass SQLite's integrity check, and hold every step that was told and at most the one that was under
-way; the checkpoint must be whole; exactly one version must be active, the one the audit trail names last. Printed are
-the faults that were found. Exit code 1 when there was one. Usage:
+A process commits epochs of a run, writes checkpoints, activates model versions, or registers and deletes them, one
+after the other, and tells each when it is done. It is killed (SIGKILL) at a random moment, again and again on the same
+workspace. After each kill the database must open, pass SQLite's integrity check, and hold every step that was told and
+at most the one that was under way; the checkpoint must be whole; exactly one version must be active, the one the audit
+trail names last; the folder of a version must be there, and whole, exactly where its row is. Printed are the
+faults that were found. Exit code 1 when there was one. Usage:
 
     python benchmarks/power_cut.py [--times 200] [--seed 0]
 """
@@ -24,16 +25,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ringlight.services.activations import activate, trail
-from ringlight.services.versions import list_versions, register
 
 from ringlight.data.preprocess import InputSpec
 from ringlight.inference.bundle import Bundle, write_bundle
+from ringlight.services.activations import activate, trail
+from ringlight.services.registered import list_versions, open_versions, require_whole
 from ringlight.services.stores import open_store
+from ringlight.services.version_deletion import delete, plan_deletion
+from ringlight.services.versions import register
 from ringlight.store.tables import RunRow
 from ringlight.training.checkpoints import LAST, WholeCheckpointIO
 
-NAME = "parts"
+NAME, KEPT = "parts", "kept"
 LONGEST = 0.06
 """Seconds until the kill, at most, counted from the first step that was told."""
 
@@ -91,10 +94,33 @@ def switched(root: Path) -> int:
     return len(rows)
 
 
+def keep(root: Path, step: int) -> None:
+    """Register a version, or delete it again: rows and folders come and go together."""
+    if step % 2 == 0:
+        register(root / "made-0", name=KEPT, kind="defect", workspace=root)
+        return
+    (version,) = list_versions(name=KEPT, workspace=root)
+    delete(plan_deletion(KEPT, version.version, workspace=root), workspace=root)
+
+
+def kept(root: Path) -> int:
+    """Return how many versions were registered and deleted; folders must be there exactly where rows are, whole."""
+    with open_versions(root) as store, store.reading() as unit:
+        rows = unit.versions.find(name=KEPT)
+        for row in rows:
+            require_whole(root, row)
+        steps = len([event for event in unit.events.of("version", KEPT) if event.what in ("registered", "deleted")])
+    folders = {path.relative_to(root).as_posix() for path in root.glob(f"models/*/{KEPT}/*")}
+    if folders != {row.path for row in rows} or list(root.glob("models/.copy-*")):
+        raise ValueError(f"rows {[row.path for row in rows]}, but folders {sorted(folders)}")
+    return steps
+
+
 WORK: dict[str, tuple[Callable[[Path, int], None], Callable[[Path], int]]] = {
     "commit": (commit, committed),
     "checkpoint": (checkpoint, checkpointed),
     "activation": (switch, switched),
+    "registration": (keep, kept),
 }
 
 
@@ -151,7 +177,7 @@ def kill_once(kind: str, root: Path, rng: random.Random) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=200, help="kills in all, of the three kinds in turn")
+    parser.add_argument("--times", type=int, default=200, help="kills in all, of each kind in turn")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     rng, faults = random.Random(asked.seed), list[str]()

@@ -44,7 +44,14 @@ def modules() -> tuple[ModuleType, ...]:
 
 
 @pytest.mark.parametrize(
-    "module", ["ringlight", "ringlight.cli.main", "ringlight.config.load", "ringlight.config.schema"]
+    "module",
+    [
+        "ringlight",
+        "ringlight.cli.main",
+        "ringlight.config.load",
+        "ringlight.config.schema",
+        "ringlight.services.model_manager",
+    ],
 )
 def test_what_answers_at_once_loads_nothing_heavy(module):
     """`ringlight --help` once waited eight seconds for lightning and timm."""

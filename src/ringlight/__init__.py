@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("ringlight")
 
 if TYPE_CHECKING:
+    from ringlight.api import activate as activate
     from ringlight.api import compare_results as compare_results
     from ringlight.api import cross_validate as cross_validate
     from ringlight.api import evaluate as evaluate
     from ringlight.api import load as load
+    from ringlight.api import load_model as load_model
     from ringlight.api import load_results as load_results
+    from ringlight.api import register as register
     from ringlight.api import train as train
 
-_API = ("compare_results", "cross_validate", "evaluate", "load", "load_results", "train")
+_API = (
+    "activate", "compare_results", "cross_validate", "evaluate", "load", "load_model", "load_results", "register",
+    "train",
+)  # fmt: skip
 __all__ = [*_API, "__version__"]
 
 

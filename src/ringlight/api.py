@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from ringlight.services.activations import Activation
+    from ringlight.services.registered import Version
     from ringlight.types import RunControl, Tracker
 
 __all__ = [
-    "Comparison", "CrossValidation", "Evaluation", "Predictor", "Run", "compare_results", "cross_validate", "evaluate",
-    "load", "load_results", "train",
+    "Comparison", "CrossValidation", "Evaluation", "Predictor", "Run", "activate", "compare_results", "cross_validate",
+    "evaluate", "load", "load_model", "load_results", "register", "train",
 ]  # fmt: skip
 
 
@@ -171,6 +173,65 @@ def cross_validate(
     return cross_validate_any(
         model, data, folding, scoring=scoring, overrides=overrides, workspace=workspace, control=control
     )
+
+
+def register(
+    model: Path | str | Run,
+    name: str | None = None,
+    *,
+    kind: str | None = None,
+    description: str | None = None,
+    workspace: Path | str | None = None,
+) -> Version:
+    """Copy the model of a finished run, or a bundle, into the workspace as the next version of a name.
+
+    Args:
+        model: a run, its folder or name, or a bundle folder.
+        name: of the model; by default the recipe of the run.
+        kind: detection, view, defect or window; guessed by default.
+        description: a sentence for those who come later.
+        workspace: where versions are kept.
+
+    Raises:
+        RunError: there is no such run, or it is not finished.
+        BundleError: the model is damaged, or something else than Ringlight's own files.
+        UserError: a name or kind that cannot be used.
+    """
+    from ringlight.services.versions import register as do
+
+    return do(_place(model), name=name, kind=kind, description=description, workspace=workspace)
+
+
+def activate(
+    name: str, version: int | str, *, who: str | None = None, why: str | None = None, gate: bool = False,
+    guard: Sequence[str] = (), workspace: Path | str | None = None,
+) -> Activation:  # fmt: skip
+    """Make a version the active one of its name; the change is on the audit trail.
+
+    With `gate` it is refused where it is worse than the active one on a class of `guard` (by default any class), both
+    judged on the same test set.
+
+    Raises:
+        ModelError: there is no such version, or the gate refused it.
+        BundleError: its files are missing or were changed.
+    """
+    from ringlight.services.activations import activate as do
+
+    return do(name, version, who=who, why=why, gate=gate, guard=guard, workspace=workspace)
+
+
+def load_model(
+    name: str, version: int | str = "active", *, device: str = "auto", workspace: Path | str | None = None
+) -> Predictor:
+    """Load a registered version: a number, or the one that is active.
+
+    Raises:
+        ModelError: there is no such name or version, or none is active.
+        BundleError: its files are missing, or were changed since it was registered.
+    """
+    from ringlight.services.registered import load_version
+
+    return load_version(name, version, workspace=workspace, device=device)
 
 
 def _place(model: Path | str | Run) -> Path | str:

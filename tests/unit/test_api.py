@@ -1,4 +1,4 @@
-"""`import ringlight as rl`: five names, nothing heavy until one is used."""
+"""`import ringlight as rl`: a few names, nothing heavy until one is used."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_names_are_there_and_others_are_not() -> None:
     names = {"train", "cross_validate", "load", "evaluate", "load_results", "compare_results", "__version__"}
+    names |= {"register", "activate", "load_model"}
     assert names <= set(dir(rl))
     assert set(rl.__all__) == names
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
@@ -53,6 +54,16 @@ def test_train_load_predict(run: Any) -> None:
     assert scores[0].probabilities.shape == (2, 4)
     assert scores[0].rows()[1]["id"] == "array 1"
     assert rl.load(run, threshold=1e-6).predict(image).labels == [[f"defect_{number}" for number in range(1, 5)]]
+
+
+def test_register_activate_load(run: Any) -> None:
+    workspace = run.folder.parent.parent
+    made = rl.register(run, "api", workspace=workspace)
+    assert (made.version, made.run, made.snapshot) == (1, run.folder.name, run.results["dataset"]["fingerprint"])
+    assert rl.activate("api", 1, why="first", gate=True, workspace=workspace).to_version == 1
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    loaded = rl.load_model("api", workspace=workspace)
+    assert np.array_equal(loaded.predict(image).probabilities, rl.load(run).predict(image).probabilities)
 
 
 def test_a_stored_operating_point_decides_when_it_is_named(run: Any) -> None:

@@ -22,8 +22,9 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN [DATA] [KEY=VALUE...]",
-            help="A run (its folder or name) or a bundle; then a recipe, folder or table of labelled records to judge "
-            "it on, and configuration keys that say how to read them. With --ensemble: the runs.",
+            help="A run (its folder or name), a bundle or a version (NAME, NAME@3); then a recipe, folder or table of "
+            "labelled records to judge it on, and configuration keys that say how to read them. With --ensemble: the "
+            "runs.",
         ),
     ],
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Average the scores of all named runs.")] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, jobs, judging, tune, worker
+from ringlight.cli import crossval, data, jobs, judging, tune, versions, worker
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(versions.app, name="models")
 
 Workspace = Annotated[
     Path | None,
@@ -137,7 +138,12 @@ def _dry_run(recipe: str | None, overrides: list[str], config: Path | None, work
 
 @app.command(short_help="Score images or windows with a trained model.")
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundle folder, or a run (its folder or name).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run (its folder or name), a bundle folder, or a version: NAME, NAME@3."
+        ),
+    ],
     paths: Annotated[
         list[Path],
         typer.Argument(

@@ -10,8 +10,6 @@ rule, which flags records of no known class; a bundle of format 2 is read as one
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +22,9 @@ from ringlight.evaluation.calibration import Calibration
 from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.evaluation.thresholds import OperatingPoint
 from ringlight.files import file_sha256, unwritable, whole_file, write_json
+from ringlight.inference.bundle_files import INDEX as INDEX
+from ringlight.inference.bundle_files import WEIGHTS as WEIGHTS
+from ringlight.inference.bundle_files import check_file, check_files, check_index, digest, read_index
 from ringlight.inference.tta import Tta
 from ringlight.types import Task
 
@@ -34,8 +35,6 @@ FORMAT_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
 DEFAULT_POINT = "default"
 """The operating point every model has: the best class, or every label with a probability of 0.5."""
-WEIGHTS = "model.safetensors"
-INDEX = "bundle.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +164,7 @@ def write_bundle(folder: Path, bundle: Bundle, module: nn.Module) -> None:
     with whole_file(folder / WEIGHTS) as part:
         part.write_bytes(save(state, metadata={"format": "pt"}))
     index = {**bundle.to_dict(), "files": {WEIGHTS: file_sha256(folder / WEIGHTS)}}
-    write_json(folder / INDEX, {**index, "index_sha256": _digest(index)})
+    write_json(folder / INDEX, {**index, "index_sha256": digest(index)})
 
 
 def read_bundle(path: Path, *, module: nn.Module | None = None) -> tuple[Bundle, nn.Module]:
@@ -180,12 +179,24 @@ def read_bundle(path: Path, *, module: nn.Module | None = None) -> tuple[Bundle,
     """
     folder = find_bundle(path)
     index = folder / INDEX
-    values = _read_index(index)
+    values = read_index(index)
     bundle = Bundle.from_dict(values, str(index))
-    _check_index(values, str(index))
+    check_index(values, str(index))
     for name, expected in values["files"].items():
-        _check_file(folder / Path(name).name, expected)
+        check_file(folder / Path(name).name, expected)
     return bundle, _build(bundle, folder / WEIGHTS, module)
+
+
+def check_bundle(folder: Path) -> Bundle:
+    """Check a bundle without building its model: what its index says, and its files.
+
+    Raises:
+        BundleError: an unknown version, rules that do not fit, or a file that is not as it was written.
+    """
+    index = folder / INDEX
+    bundle = Bundle.from_dict(read_index(index), str(index))
+    check_files(folder)
+    return bundle
 
 
 def find_bundle(path: Path) -> Path:
@@ -202,55 +213,6 @@ def find_bundle(path: Path) -> Path:
     raise BundleError(
         f"a bundle ({INDEX} and {WEIGHTS}) or a finished run", got=got, where=str(path), fix="check the path"
     )
-
-
-def _read_index(index: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BundleError("readable JSON", got=str(error), where=str(index), fix="copy the bundle again") from error
-    if not isinstance(values, dict):
-        raise BundleError("a JSON object", got=type(values).__name__, where=str(index), fix="copy the bundle again")
-    return values
-
-
-def _digest(index: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(index, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _check_index(values: dict[str, Any], where: str) -> None:
-    """Refuse an index that was edited: classes in another order would give every score another name.
-
-    Raises:
-        BundleError: a checksum is missing or wrong.
-    """
-    files = values.get("files")
-    if not isinstance(files, dict) or WEIGHTS not in files:
-        raise BundleError(f"a checksum of {WEIGHTS}", got="none", where=where, fix="export the model again")
-    rest = {key: value for key, value in values.items() if key != "index_sha256"}
-    if values.get("index_sha256") != _digest(rest):
-        raise BundleError(
-            "an index as it was written",
-            got="another checksum",
-            where=where,
-            fix="it was edited or damaged: copy the bundle again",
-        )
-
-
-def _check_file(path: Path, expected: str) -> None:
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        raise BundleError(
-            "a file the bundle lists", got=error.strerror or str(error), where=str(path), fix="copy the bundle again"
-        ) from error
-    if found != expected:
-        raise BundleError(
-            f"SHA-256 {expected[:12]}...",
-            got=f"{found[:12]}...",
-            where=str(path),
-            fix="the file was changed or damaged: copy the bundle again",
-        )
 
 
 def _build(bundle: Bundle, weights: Path, given: nn.Module | None) -> nn.Module:

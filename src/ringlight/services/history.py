@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from ringlight.config.load import read_config
 from ringlight.errors import InterruptedRunError, RinglightError, RunError, WorkspaceError
 from ringlight.files import file_sha256, whole_file
-from ringlight.runtime import LOGGER, process_runs, this_process
+from ringlight.runtime import LOGGER
+from ringlight.services.processes import process_runs, this_process
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.services.stores import open_store
 from ringlight.store.tables import RUN_STATES, ArtifactRow, RunRow, SnapshotRow, SplitRow

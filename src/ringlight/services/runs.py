@@ -26,6 +26,7 @@ from ringlight.runtime import (
     workspace_folder,
 )
 from ringlight.services.history import Recorder
+from ringlight.services.registered import registered_folder
 from ringlight.services.standing import MANIFEST, read_manifest, status_of
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
@@ -292,14 +293,17 @@ def load_model(
 
 
 def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path:
-    """Return where a saved model lies: a bundle folder, or the folder of a finished run, by its path or its name.
+    """Return where a saved model lies: a bundle, a finished run (its path or name) or a registered version (`NAME@3`).
+
+    Of equal names a run's whole name wins, then a registered model's, then the beginning of a run's.
 
     Raises:
         BundleError: the run has no model yet.
         RunError: there is no such run.
+        ModelError: a registered model has no such version, or none is active.
     """
     path = Path(model).expanduser()
-    folder = path if path.exists() else find_run(model, workspace)
+    folder = path if path.exists() else registered_folder(str(model), workspace) or find_run(model, workspace)
     if is_cross_validation(folder):
         raise BundleError(
             "a run, which has a model", got="a cross-validation, which keeps none of its folds' models",
@@ -307,11 +311,9 @@ def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path
         )  # fmt: skip
     if (folder / MANIFEST).is_file() and not (folder / "bundle" / INDEX).is_file():
         raise BundleError(
-            "a finished run, which has a model",
-            got=f"one that is {read_manifest(folder).get('status')}",
-            where=str(folder),
-            fix=f"finish it with ringlight train --resume {shlex.quote(str(folder))}",
-        )
+            "a finished run, which has a model", got=f"one that is {read_manifest(folder).get('status')}",
+            where=str(folder), fix=f"finish it with ringlight train --resume {shlex.quote(str(folder))}",
+        )  # fmt: skip
     return folder
 
 

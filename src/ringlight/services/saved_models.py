@@ -14,8 +14,10 @@ from ringlight.errors import ConfigError, RunError, did_you_mean
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
 from ringlight.inference.tta import VIEWS
 from ringlight.runtime import determinism
+from ringlight.services.registered import run_behind
 from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST
+from ringlight.services.version_files import reference_of
 from ringlight.training.evaluate import Member
 from ringlight.training.learner import DeepLearner
 from ringlight.training.rules import Rules
@@ -87,10 +89,11 @@ def open_model(
                 f"1 (off) to {len(VIEWS)} views of an image", got=str(tta_runs), where="tta_runs", fix="use 4"
             )
         rules = rules.in_views(tta_runs)
-    run = folder if (folder / MANIFEST).is_file() else None
-    saved = folder / "split.csv"
+    run = folder if (folder / MANIFEST).is_file() else run_behind(folder)
+    saved = (run or folder) / "split.csv"
     return SavedModel(
-        name=(run or find_bundle(folder)).absolute().name, folder=folder, run=run, bundle=bundle,
+        name=reference_of(folder) or (run or find_bundle(folder)).absolute().name, folder=folder, run=run,
+        bundle=bundle,
         learner=DeepLearner.of_bundle(bundle, network), rules=rules,
         settings=EvaluationConfig.model_validate(bundle.training_config.get("evaluation", {})),
         saved=read_split(saved) if run is not None and saved.is_file() else None,

@@ -14,7 +14,8 @@ from typing import Any
 
 from ringlight.errors import InterruptedRunError, RinglightError, RunError
 from ringlight.files import unwritable, write_json
-from ringlight.runtime import LOGGER, package_versions, promise, this_process
+from ringlight.runtime import LOGGER, package_versions, promise
+from ringlight.services.processes import this_process
 from ringlight.training.plan import Plan
 from ringlight.types import Tracker
 

@@ -15,7 +15,8 @@ from ringlight.data.preprocess import InputSpec
 from ringlight.errors import BundleError, DataError, WorkspaceError
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.evaluation.open_set import OpenSetRule
-from ringlight.inference.bundle import FORMAT_VERSION, Bundle, _digest, read_bundle, write_bundle
+from ringlight.inference.bundle import FORMAT_VERSION, Bundle, read_bundle, write_bundle
+from ringlight.inference.bundle_files import digest
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_model
 
@@ -50,7 +51,7 @@ def edit(folder: Path, **changes: object) -> None:
     values = json.loads((folder / "bundle.json").read_text())
     values.update(changes)
     del values["index_sha256"]
-    (folder / "bundle.json").write_text(json.dumps({**values, "index_sha256": _digest(values)}))
+    (folder / "bundle.json").write_text(json.dumps({**values, "index_sha256": digest(values)}))
 
 
 def test_a_bundle_round_trip_keeps_every_weight_and_the_description(saved: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_bundle_of_format_one_is_read_as_one_without_rules(copied: Path) -> No
         "index_sha256",
     )  # fmt: skip
     old = {key: value for key, value in values.items() if key not in added} | {"format_version": 1}
-    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": _digest(old)}))
+    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": digest(old)}))
     bundle, _ = read_bundle(copied)
     assert (bundle.calibration, bundle.operating_points, bundle.operating_point) == ({}, {}, "default")
     assert (bundle.tta, bundle.reject_threshold) == ({"runs": 1, "space": "probability"}, None)
@@ -105,7 +106,7 @@ def test_a_bundle_of_format_two_flags_no_strangers(copied: Path) -> None:
     values = json.loads((copied / "bundle.json").read_text())
     old = {key: value for key, value in values.items() if key not in ("open_set", "index_sha256")}
     old["format_version"] = 2
-    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": _digest(old)}))
+    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": digest(old)}))
     bundle, _ = read_bundle(copied)
     assert bundle.open_set == {}
     assert Predictor.from_path(copied, device="cpu").predict(np.zeros((32, 32, 3), np.uint8)).unknown is None

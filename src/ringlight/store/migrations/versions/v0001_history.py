@@ -18,22 +18,21 @@ def _one_of(name: str, *words: str) -> sa.Enum:
 
 
 def upgrade() -> None:
-    """Create the tables."""
-    op.create_table(
-        "activations",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column("action", _one_of("activation_action", "activate", "rollback", "deactivate"), nullable=False),
-        sa.Column("from_version", sa.Integer(), nullable=True),
-        sa.Column("to_version", sa.Integer(), nullable=True),
-        sa.Column("to_checksum", sa.String(length=64), nullable=True),
-        sa.Column("who", sa.String(length=200), nullable=False),
-        sa.Column("why", sa.Text(), nullable=True),
-        sa.Column("gate", JSON, nullable=True),
-        sa.Column("at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_activations")),
-    )
-    op.create_index(op.f("ix_activations_name"), "activations", ["name"], unique=False)
+    """Create the tables, each after those it refers to."""
+    _datasets()
+    _records()
+    _annotations()
+    _snapshots()
+    _splits()
+    _training_history()
+    _artifacts()
+    _epoch_metrics()
+    _model_versions()
+    _activations()
+    _events()
+
+
+def _datasets() -> None:
     op.create_table(
         "datasets",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -45,18 +44,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_datasets")),
         sa.UniqueConstraint("name", name=op.f("uq_datasets_name")),
     )
-    op.create_table(
-        "events",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("at", TIME, nullable=False),
-        sa.Column("subject", sa.String(length=16), nullable=False),
-        sa.Column("subject_id", sa.String(length=200), nullable=False),
-        sa.Column("what", sa.String(length=64), nullable=False),
-        sa.Column("who", sa.String(length=200), nullable=True),
-        sa.Column("data", JSON, nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
-    )
-    op.create_index("ix_events_subject", "events", ["subject", "subject_id"], unique=False)
+
+
+def _records() -> None:
     op.create_table(
         "records",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -74,24 +64,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("dataset_id", "record", name=op.f("uq_records_dataset_id_record")),
     )
     op.create_index(op.f("ix_records_checksum"), "records", ["checksum"], unique=False)
-    op.create_table(
-        "snapshots",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=True),
-        sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("task", sa.String(length=16), nullable=False),
-        sa.Column("classes", JSON, nullable=False),
-        sa.Column("num_records", sa.Integer(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("checksum", sa.String(length=64), nullable=False),
-        sa.Column("created", TIME, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["datasets.id"], name=op.f("fk_snapshots_dataset_id_datasets"), ondelete="SET NULL"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshots")),
-        sa.UniqueConstraint("fingerprint", name=op.f("uq_snapshots_fingerprint")),
-    )
-    op.create_index(op.f("ix_snapshots_dataset_id"), "snapshots", ["dataset_id"], unique=False)
+
+
+def _annotations() -> None:
     op.create_table(
         "annotations",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -117,6 +92,30 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_current = 1"),
         postgresql_where=sa.text("is_current"),
     )
+
+
+def _snapshots() -> None:
+    op.create_table(
+        "snapshots",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("dataset_id", sa.Integer(), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("task", sa.String(length=16), nullable=False),
+        sa.Column("classes", JSON, nullable=False),
+        sa.Column("num_records", sa.Integer(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("checksum", sa.String(length=64), nullable=False),
+        sa.Column("created", TIME, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], ["datasets.id"], name=op.f("fk_snapshots_dataset_id_datasets"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshots")),
+        sa.UniqueConstraint("fingerprint", name=op.f("uq_snapshots_fingerprint")),
+    )
+    op.create_index(op.f("ix_snapshots_dataset_id"), "snapshots", ["dataset_id"], unique=False)
+
+
+def _splits() -> None:
     op.create_table(
         "splits",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -133,6 +132,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_splits")),
         sa.UniqueConstraint("snapshot_id", "checksum", name=op.f("uq_splits_snapshot_id_checksum")),
     )
+
+
+def _training_history() -> None:
     op.create_table(
         "training_history",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -182,6 +184,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_training_history_split_id"), "training_history", ["split_id"], unique=False)
     op.create_index(op.f("ix_training_history_started"), "training_history", ["started"], unique=False)
     op.create_index("ix_training_history_status_started", "training_history", ["status", "started"], unique=False)
+
+
+def _artifacts() -> None:
     op.create_table(
         "artifacts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -197,6 +202,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
         sa.UniqueConstraint("run_id", "path", name=op.f("uq_artifacts_run_id_path")),
     )
+
+
+def _epoch_metrics() -> None:
     op.create_table(
         "epoch_metrics",
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -211,6 +219,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "epoch", name=op.f("pk_epoch_metrics")),
         sqlite_with_rowid=False,
     )
+
+
+def _model_versions() -> None:
     op.create_table(
         "model_versions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -251,6 +262,39 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_active = 1"),
         postgresql_where=sa.text("is_active"),
     )
+
+
+def _activations() -> None:
+    op.create_table(
+        "activations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("action", _one_of("activation_action", "activate", "rollback", "deactivate"), nullable=False),
+        sa.Column("from_version", sa.Integer(), nullable=True),
+        sa.Column("to_version", sa.Integer(), nullable=True),
+        sa.Column("to_checksum", sa.String(length=64), nullable=True),
+        sa.Column("who", sa.String(length=200), nullable=False),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.Column("gate", JSON, nullable=True),
+        sa.Column("at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_activations")),
+    )
+    op.create_index(op.f("ix_activations_name"), "activations", ["name"], unique=False)
+
+
+def _events() -> None:
+    op.create_table(
+        "events",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("subject", sa.String(length=16), nullable=False),
+        sa.Column("subject_id", sa.String(length=200), nullable=False),
+        sa.Column("what", sa.String(length=64), nullable=False),
+        sa.Column("who", sa.String(length=200), nullable=True),
+        sa.Column("data", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    op.create_index("ix_events_subject", "events", ["subject", "subject_id"], unique=False)
 
 
 def downgrade() -> None:
