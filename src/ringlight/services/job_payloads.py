@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ringlight.errors import DataError, JobError, Problems, did_you_mean
+from ringlight.services.version_files import MODELS, reference_of
 
 
 class Payload(BaseModel):
@@ -92,22 +94,36 @@ def _line(kind: str, fault: Mapping[str, Any]) -> str:
     return f"{where}: expected {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r:.60}; correct it"
 
 
-def check(kind: str, payload: Payload, workspace: Path) -> str:
-    """Look whether a job could run, as far as that is known before it does; return the device that it asks for.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known of a job that could run.
+
+    `device` is what it asks for, `version` the registered version that it uses (`strips@3`), which its payload names
+    by its number: whatever becomes active before its turn comes, it uses the one that was meant.
+    """
+
+    payload: Payload
+    device: str = "auto"
+    version: str | None = None
+
+
+def check(kind: str, payload: Payload, workspace: Path) -> Checked:
+    """Look whether a job could run, as far as that is known before it does.
 
     Raises:
         UserError: a mistake in the configuration, no such run or model, no such files.
     """
     if isinstance(payload, RecipePayload):
-        return _device_of(kind, payload)
+        return Checked(payload, _device_of(kind, payload))
+    if not isinstance(payload, EvaluatePayload | PredictPayload):
+        raise TypeError(f"no payload of a job: {type(payload).__name__}")
     from ringlight.services.runs import model_folder
 
-    if isinstance(payload, EvaluatePayload):
-        model_folder(payload.model, workspace)
-    elif isinstance(payload, PredictPayload):
-        model_folder(payload.model, workspace)
+    folder = model_folder(payload.model, workspace).absolute()
+    if isinstance(payload, PredictPayload):
         _require(payload.paths)
-    return "auto"
+    version = reference_of(folder) if folder.is_relative_to(workspace / MODELS) else None
+    return Checked(payload if version is None else payload.model_copy(update={"model": version}), version=version)
 
 
 def _device_of(kind: str, payload: RecipePayload) -> str:

@@ -14,6 +14,7 @@ from ringlight.errors import ConfigError, JobError, did_you_mean
 from ringlight.runtime import workspace_folder
 from ringlight.services.job_payloads import about, check, payload_of
 from ringlight.services.job_runs import log_of, stopped
+from ringlight.services.registered import find_row
 from ringlight.services.stores import open_store
 from ringlight.store.jobs import AT_WORK, ENDED
 from ringlight.store.tables import JOB_STATES, EventRow, JobRow
@@ -116,12 +117,16 @@ def submit(
     """
     root = workspace_folder(workspace)
     payload = payload_of(kind, {"folder": str(Path.cwd()), **values})
-    wish = check(kind, payload, root)
+    checked = check(kind, payload, root)
     row = JobRow(
-        kind=kind, payload=payload.model_dump(mode="json"), priority=priority, device=_device(device or wish),
+        kind=kind, payload=checked.payload.model_dump(mode="json"), priority=priority,
+        device=_device(device or checked.device),
         memory_gib=memory_gib, max_attempts=max_attempts, submitted_by=user_name(),
     )  # fmt: skip
     with open_store(root) as store, store.writing() as unit:
+        if checked.version is not None:
+            name, _, version = checked.version.partition("@")
+            row.version_id = find_row(unit, name, version).id  # it cannot be deleted while the job waits or runs
         unit.jobs.add(row)
         unit.flush()
         row.log = log_of(root, row.id).relative_to(root).as_posix()

@@ -37,7 +37,7 @@ AT_WORK = ("running", "pausing", "cancelling")
 ENDED = ("cancelled", "completed", "failed")
 """States in which nothing happens to a job by itself any more, and nobody waits for it."""
 
-_MAY_NOTE = ("run", "log", "version_id")
+_MAY_NOTE = ("run", "log")
 
 
 class Jobs:
@@ -85,15 +85,6 @@ class Jobs:
         """Return how many jobs are in one of these states."""
         query = select(func.count()).select_from(JobRow).where(JobRow.state.in_(states))
         return self._session.scalar(query) or 0
-
-    def using(self, *, run: str | None = None, version_id: int | None = None) -> Sequence[JobRow]:
-        """Return the jobs at work on a run or with a model version, which therefore must not be deleted."""
-        query = select(JobRow).where(JobRow.state.in_(AT_WORK))
-        if run is not None:
-            query = query.where(JobRow.run == run)
-        if version_id is not None:
-            query = query.where(JobRow.version_id == version_id)
-        return self._session.scalars(query.order_by(JobRow.id)).all()
 
     # --- what users ask ------------------------------------------------------------------------------------------
 
@@ -185,7 +176,7 @@ class Jobs:
         return _order(*found)
 
     def note(self, number: int, lease: str, **values: Any) -> None:
-        """Set `run`, `log` or `version_id` of a job.
+        """Set `run` or `log` of a job.
 
         Raises:
             LeaseLostError: the lease is another's.

@@ -43,7 +43,7 @@ def test_mistakes_in_the_configuration_are_told_before_the_job_waits(tmp_path: P
     with pytest.raises(Problems, match=r"optimizer\.lrr"):
         check("tune", study, tmp_path)
     cuda = ("training.device=cuda:1",)
-    assert check("train", RecipePayload(folder="/", recipe="demo", overrides=cuda), tmp_path) == "cuda:1"
+    assert check("train", RecipePayload(folder="/", recipe="demo", overrides=cuda), tmp_path).device == "cuda:1"
 
 
 def test_a_model_or_a_file_that_is_not_there_is_told_before_the_job_waits(tmp_path: Path) -> None:

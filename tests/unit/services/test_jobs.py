@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringlight.errors import ConfigError, JobError, RunError
+from ringlight.errors import ConfigError, JobError, ModelError, RunError
 from ringlight.services import jobs
+from ringlight.services.activations import activate, deactivate
 from ringlight.services.stores import open_store
+from ringlight.services.version_deletion import plan_deletion
+from ringlight.services.versions import register
 from ringlight.store.tables import JobRow
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -50,6 +54,21 @@ def test_what_cannot_run_does_not_wait(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         jobs.submit("evaluate", {"model": "no-run"}, workspace=tmp_path)
     assert jobs.list_jobs(workspace=tmp_path) == []
+
+
+def test_a_registered_version_is_used_by_its_number_and_cannot_be_deleted_meanwhile(
+    tmp_path: Path, make_finished: Callable[..., Path]
+) -> None:
+    make_finished(tmp_path, "strips-1")
+    register("strips-1", workspace=tmp_path)
+    activate("strips", 1, workspace=tmp_path)
+    job = jobs.submit("predict", {"model": "strips", "paths": [str(tmp_path)]}, workspace=tmp_path)
+    assert job.payload["model"] == "strips@1"
+    deactivate("strips", workspace=tmp_path)
+    with pytest.raises(ModelError, match=rf"got job {job.id} \(predict, queued\)"):
+        plan_deletion("strips", 1, workspace=tmp_path)
+    jobs.cancel(job.id, workspace=tmp_path)
+    plan_deletion("strips", 1, workspace=tmp_path)
 
 
 def test_jobs_are_listed_by_state_and_kind(tmp_path: Path) -> None:
