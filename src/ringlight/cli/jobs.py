@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringlight.cli.render import follow_bar, print_json, print_table, shown
+from ringlight.cli.render import follow_bar, print_json, print_json_line, print_table, shown
 from ringlight.errors import UserError
 
 if TYPE_CHECKING:
     from ringlight.services.jobs import Job
 
 app = typer.Typer(
-    name="jobs", help="Put work into the queue, and see how it stands; `ringlight worker` runs it.",
+    name="jobs", help="Put work into the queue, and see how it stands.",
     no_args_is_help=True, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ MAIN_SCORES = ("macro_f1", "micro_f1", "accuracy", "balanced_accuracy")
 METRICS = ("train/loss", "val/loss", *(f"val/{name}" for name in MAIN_SCORES))
 
 
-@app.command()
+@app.command(short_help="Put a job into the queue; mistakes are told at once.")
 def submit(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="train, evaluate, tune, crossval or predict.")],
     words: Annotated[
@@ -122,7 +122,7 @@ def _row(job: Job) -> Sequence[object]:
     )  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Show a job, and what happened to it.")
 def show(number: Number, workspace: Workspace = None, json: Json = False) -> None:
     """Show a job: how it stands and why, how far it is, what happened to it, and what came of it."""
     from ringlight.services import jobs
@@ -199,14 +199,26 @@ def _time(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-@app.command()
-def follow(number: Number, workspace: Workspace = None) -> None:
-    """Show a job's log and progress until it ends or is paused; exit code 1 where it failed or was cancelled."""
+@app.command(short_help="Show log and progress until a job ends.")
+def follow(number: Number, workspace: Workspace = None, json: Json = False) -> None:
+    """Show a job's log and progress until it ends or is paused; exit code 1 where it failed or was cancelled.
+
+    With --json a line for every change: the job, and the new lines of its log.
+    """
     from ringlight.services import jobs
 
+    if json:
+        for job, lines in jobs.follow(number, workspace=workspace):
+            print_json_line({**job.to_dict(), "lines": lines})
+            state = job.state
+        raise typer.Exit(1 if state in ("failed", "cancelled") else 0)
+    _follow(jobs.follow(number, workspace=workspace))
+
+
+def _follow(changes: Iterator[tuple[Job, list[str]]]) -> None:
     state, job = None, None
     with follow_bar() as bar:
-        for job, lines in jobs.follow(number, workspace=workspace):
+        for job, lines in changes:
             for line in lines:
                 print(line)
             if job.state != state and not job.has_ended:
@@ -218,43 +230,47 @@ def follow(number: Number, workspace: Workspace = None) -> None:
         raise typer.Exit(1 if job.state in ("failed", "cancelled") else 0)
 
 
-@app.command()
-def pause(number: Number, workspace: Workspace = None) -> None:
+@app.command(short_help="Stop a job after the step it is in.")
+def pause(number: Number, workspace: Workspace = None, json: Json = False) -> None:
     """Stop a job after the step it is in; its process ends and its memory is free."""
     from ringlight.services import jobs
 
-    _tell(jobs.pause(number, workspace))
+    _tell(jobs.pause(number, workspace), json)
 
 
-@app.command()
-def resume(number: Number, workspace: Workspace = None) -> None:
+@app.command(short_help="Let a paused job go on.")
+def resume(number: Number, workspace: Workspace = None, json: Json = False) -> None:
     """Let a paused job go on from where it stopped."""
     from ringlight.services import jobs
 
-    _tell(jobs.resume(number, workspace))
+    _tell(jobs.resume(number, workspace), json)
 
 
-@app.command()
+@app.command(short_help="End a job for good.")
 def cancel(
     number: Number,
     keep_checkpoint: Annotated[
         bool, typer.Option("--keep-checkpoint", help="Keep the run's checkpoints: retry can go on from the last.")
     ] = False,
     workspace: Workspace = None,
+    json: Json = False,
 ) -> None:
     """End a job: after the step it is in, by force where it does not listen. Its run is marked as cancelled."""
     from ringlight.services import jobs
 
-    _tell(jobs.cancel(number, keep_checkpoint=keep_checkpoint, workspace=workspace))
+    _tell(jobs.cancel(number, keep_checkpoint=keep_checkpoint, workspace=workspace), json)
 
 
-@app.command()
-def retry(number: Number, workspace: Workspace = None) -> None:
+@app.command(short_help="Let a failed or cancelled job run again.")
+def retry(number: Number, workspace: Workspace = None, json: Json = False) -> None:
     """Let a failed or cancelled job run again, from its run's last checkpoint where there is one."""
     from ringlight.services import jobs
 
-    _tell(jobs.retry(number, workspace))
+    _tell(jobs.retry(number, workspace), json)
 
 
-def _tell(job: Job) -> None:
+def _tell(job: Job, json: bool) -> None:
+    if json:
+        print_json(job.to_dict())
+        return
     print(f"job {job.id}: {job.state} ({job.reason})")

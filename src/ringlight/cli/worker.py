@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringlight.cli.render import print_json
 from ringlight.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def worker(
         Path | None,
         typer.Option(metavar="FOLDER", help="Whose jobs (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print how many jobs were run, as JSON, in the end.")] = False,
 ) -> None:
     """Run the jobs of a workspace, each in a process of its own, until Ctrl-C or SIGTERM; then they are put back.
 
@@ -43,4 +45,6 @@ def worker(
     from ringlight.services.worker_slots import slots_of
 
     mode: Mode = "once" if once else "drain" if drain else "serve"
-    Worker(workspace, slots_of(devices, capacity), lease_seconds=lease, grace_seconds=grace).run(mode)
+    count = Worker(workspace, slots_of(devices, capacity), lease_seconds=lease, grace_seconds=grace).run(mode)
+    if json:
+        print_json({"jobs": count})

@@ -132,6 +132,8 @@ def test_a_job_is_asked_and_followed_to_its_end(
         "job 1: cancelled (as asked; begin again with ringlight jobs retry 1)",
         "job 1: queued (waits for a worker with any device)",
     ]
+    assert main(["jobs", "pause", "1", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "paused"
     done = add(state="completed", progress=PROGRESS, result=RESULT)
     log = tmp_path / "logs" / "jobs" / f"{done}.log"
     log.parent.mkdir(parents=True)
@@ -140,6 +142,9 @@ def test_a_job_is_asked_and_followed_to_its_end(
     told = lines(capsys)
     assert told[:2] == ["epoch 1/4", "epoch 2/4"]
     assert told[-1] == f"job {done}: completed (done)"
+    assert main(["jobs", "follow", str(done), "--json", *where]) == 0
+    (line,) = lines(capsys)
+    assert (json.loads(line)["state"], json.loads(line)["lines"]) == ("completed", ["epoch 1/4", "epoch 2/4"])
     assert main(["jobs", "show", str(done), *where]) == 0
     told = lines(capsys)
     assert "scores: macro_f1 0.500" in told
@@ -159,8 +164,10 @@ def test_on_a_terminal_following_draws_a_bar(
 
 
 def test_a_worker_ends_when_nothing_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["worker", "--devices", "cpu", "--drain", "--workspace", str(tmp_path)]) == 0
-    assert "ended after 0 job(s)" in capsys.readouterr().err
+    assert main(["worker", "--devices", "cpu", "--drain", "--json", "--workspace", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "ended after 0 job(s)" in told.err
+    assert json.loads(told.out) == {"jobs": 0}
     assert main(["worker", "--once", "--drain"]) == 2
     assert "ringlight worker: expected --once or --drain, got both" in capsys.readouterr().err
     assert main(["worker", "--devices", "gpu"]) == 2

@@ -23,7 +23,9 @@ COMMANDS: list[list[str]] = [[], ["demo"], ["train"], ["predict"], ["evaluate"],
 COMMANDS += [["data", name] for name in ("stats", "check", "split", "preview")]
 VERSIONS = ("list", "show", "register", "activate", "rollback", "deactivate", "compare", "delete")
 COMMANDS += [["models"], *(["models", name] for name in VERSIONS)]
-GROUPS = ([], ["data"], ["models"])
+JOBS = ("submit", "list", "show", "follow", "pause", "resume", "cancel", "retry")
+COMMANDS += [["jobs"], *(["jobs", name] for name in JOBS), ["worker"]]
+GROUPS = ([], ["data"], ["models"], ["jobs"])
 
 
 @pytest.fixture(autouse=True)
