@@ -136,9 +136,12 @@ def test_a_worker_sets_only_what_it_may(store: Store) -> None:
 def test_a_lease_that_ran_out_puts_the_job_back_until_its_tries_are_used_up(store: Store) -> None:
     (number,) = add(store, job(max_attempts=2))
     claim(store, "first")
+    with store.reading() as unit:
+        assert [unit.jobs.is_due(moment) for moment in (NOW, SOON, LATER)] == [False, False, True]
     with store.writing() as unit:
         assert unit.jobs.put_back_expired(SOON) == []  # it runs out after, not at, its last moment
         assert [row.id for row in unit.jobs.put_back_expired(LATER)] == [number]
+        assert unit.jobs.is_due(NOW)
     row = seen(store, number)
     assert (row.state, row.attempts, row.lease) == ("queued", 1, None)
     assert row.error == "put back: worker w was not heard of any more (try 1 of 2)"

@@ -144,6 +144,9 @@ class Worker:
     def _claim(self, store: Store) -> bool:
         """Put back what dead workers held, and take the next job that fits; return whether there was one."""
         now = self._clock()
+        with store.reading() as unit:
+            if not unit.jobs.is_due(now):
+                return False
         with store.writing() as unit:
             for row in unit.jobs.put_back_expired(now):
                 LOGGER.warning("job %d: %s, now %s", row.id, row.error or "its worker is gone", row.state)

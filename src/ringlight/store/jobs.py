@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ringlight.errors import JobError, LeaseLostError
@@ -122,6 +122,12 @@ class Jobs:
         ))  # fmt: skip
 
     # --- what workers do -----------------------------------------------------------------------------------------
+
+    def is_due(self, now: datetime) -> bool:
+        """Say whether there is a job to claim or to put back, without keeping any writer waiting."""
+        lost = and_(JobRow.state.in_(AT_WORK), JobRow.lease_until < now)
+        query = select(JobRow.id).where(or_(JobRow.state == "queued", lost)).limit(1)
+        return self._session.scalar(query) is not None
 
     def claim(
         self, *, worker: str, lease: str, devices: Sequence[str], memory_gib: float | None, now: datetime,
