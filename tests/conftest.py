@@ -28,6 +28,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import faster
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +38,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
+
+
+def pytest_configure() -> None:
+    """Leave out of every run what its test does not look at."""
+    faster.install()
+
+
+def pytest_unconfigure() -> None:
+    """Give back what was taken."""
+    faster.remove()
+
+
+def pytest_runtest_logstart(location: tuple[str, int | None, str]) -> None:
+    """Draw figures for the tests that look at them."""
+    faster.begin(PROJECT / location[0])
 
 
 def pytest_collection_finish() -> None:
