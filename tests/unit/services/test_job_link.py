@@ -22,7 +22,7 @@ SERVE = """
 import sys, time
 from ringlight.services.job_process import serve
 from ringlight.services import job_link
-job_link.ORPHAN_SECONDS = 0.5
+job_link.ORPHAN_SECONDS = 20.0
 def train(task):
     for step in range(400):
         if task.link.heartbeat({"done": step, "total": 400}) != "go":
@@ -140,7 +140,7 @@ def test_a_job_process_stops_when_asked_and_when_its_worker_is_gone(tmp_path: Pa
     orphan.stdin = None
     orphan.communicate(timeout=30)
     assert [one.returncode for one in (paused, interrupted, whole)] == [130, 130, 0]
-    assert orphan.returncode in (1, 130)
+    assert orphan.returncode == 130
     log = (tmp_path / "train.log").read_text()
     assert "asked to pause" in log  # what is printed goes to the log, not to the worker
     assert "job 3, train: begins on cpu" in log
