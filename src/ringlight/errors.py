@@ -71,6 +71,10 @@ class RunError(UserError):
     """A run folder is missing, incomplete, or cannot be resumed or compared."""
 
 
+class JobError(UserError):
+    """There is no such job, or it cannot do what it is asked to as it stands."""
+
+
 class WorkspaceError(UserError):
     """The workspace cannot be written: permissions, a full disk."""
 
@@ -85,6 +89,10 @@ class MissingExtraError(UserError, ImportError):
 
 class TrainingError(RinglightError):
     """Training failed for a reason that lies in the run itself (a loss that is not finite)."""
+
+
+class LeaseLostError(RinglightError):
+    """A worker writes about a job that has passed to another one, or was taken back: it must let go of it."""
 
 
 class InterruptedRunError(RinglightError):

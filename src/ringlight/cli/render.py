@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -23,6 +23,11 @@ HEADLINES = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accura
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_json_line(value: object) -> None:
+    """Print one JSON document on a line of its own, at once."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
@@ -117,6 +122,30 @@ def training_progress() -> Iterator[RunControl | None]:
     )  # fmt: skip
     with Progress(*columns, console=terminal, transient=True) as progress, _log_above_the_bar():
         yield _Bar(progress)
+
+
+@contextmanager
+def follow_bar() -> Iterator[Callable[[float | None, str], None]]:
+    """Yield what shows how far a job is (percent, words): a bar on a terminal, elsewhere a line every ten percent."""
+    terminal = Console(stderr=True)
+    told = -1
+
+    def line(percent: float | None, words: str) -> None:
+        nonlocal told
+        tenth = -1 if percent is None else int(percent // 10)
+        if tenth > told:
+            told = tenth
+            print(words)
+
+    if not terminal.is_terminal:
+        yield line
+        return
+    columns = (BarColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
+    with Progress(*columns, console=terminal, transient=True) as progress:  # its own output goes above the bar
+        task = progress.add_task("job", total=None, words="")
+        yield lambda percent, words: progress.update(
+            task, completed=percent or 0.0, total=None if percent is None else 100.0, words=words
+        )
 
 
 @contextmanager

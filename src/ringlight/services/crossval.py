@@ -70,6 +70,7 @@ def cross_validate_config(
     workspace: Path | str | None = None,
     control: RunControl | None = None,
     trackers: Sequence[Tracker] = (),
+    begun: Callable[[Path], object] | None = None,
 ) -> CrossValidation:
     """Cross-validate a configuration from the beginning.
 
@@ -81,6 +82,7 @@ def cross_validate_config(
         workspace: where the run folder is made.
         control: may stop it.
         trackers: are told the folds' scores.
+        begun: is told the run's folder before anything is trained.
 
     Raises:
         UserError: the configuration or the data cannot be used; nothing was written.
@@ -95,6 +97,8 @@ def cross_validate_config(
     job = _job(prepared, divided(prepared))
     folder = new_run_folder(root, f"{config.experiment.name or config.recipe or 'run'}-crossval")
     _write_job(job, folder)
+    if begun is not None:
+        begun(folder)
     return _execute(job, folder, control, trackers)
 
 

@@ -19,7 +19,7 @@ from ringlight.runtime import LOGGER
 from ringlight.services import runs
 
 Ends = Callable[[BaseException], None]
-GROUPS: list[list[str]] = [[], ["data"], ["models"], ["runs"]]
+GROUPS: list[list[str]] = [[], ["data"], ["models"], ["runs"], ["jobs"]]
 COMMANDS: list[list[str]] = [[], ["demo"], ["train"], ["predict"], ["evaluate"], ["compare"], ["doctor"], ["data"]]
 COMMANDS += [["data", name] for name in ("stats", "check", "split", "preview")]
 VERSIONS = ("list", "show", "register", "activate", "rollback", "deactivate", "compare", "delete")
@@ -28,6 +28,8 @@ COMMANDS += [
     ["runs"],
     *(["runs", name] for name in ("list", "show", "log", "compare", "resume", "reproduce", "import")),
 ]
+JOBS = ("submit", "list", "show", "follow", "pause", "resume", "cancel", "retry")
+COMMANDS += [["jobs"], *(["jobs", name] for name in JOBS), ["worker"]]
 
 
 @pytest.fixture(autouse=True)
