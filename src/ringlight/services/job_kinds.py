@@ -9,7 +9,7 @@ from typing import Any
 
 from ringlight.services.job_link import JobTracker, Link
 from ringlight.services.job_payloads import EvaluatePayload, Payload, PredictPayload, RecipePayload
-from ringlight.services.job_runs import manifest_of, remove_litter
+from ringlight.services.job_runs import manifest_of
 
 LISTENING = ("train", "tune", "crossval")
 """Kinds that ask after every step whether to go on, and go on later from where they stopped."""
@@ -55,7 +55,7 @@ def _train(task: Task) -> dict[str, Any]:
         run = runs.execute(made, folder, None, task.link, [tracker])
         return summary(run.results, folder, task.root)
     task.link.begun(former, task.root)
-    remove_litter(former)
+    remove_parts(former)
     if _is_complete(former):
         return summary(_results(former), former, task.root)
     run = runs.resume(former, workspace=task.root, control=task.link, trackers=[tracker])
@@ -78,7 +78,7 @@ def _crossval(task: Task) -> dict[str, Any]:
         )
         return summary(found.results, found.folder or task.root, task.root)  # one that was written has a folder
     task.link.begun(folder, task.root)
-    remove_litter(folder)
+    remove_parts(folder)
     if _is_complete(folder):
         return summary(_results(folder), folder, task.root)
     return summary(crossval.resume(folder, **options).results, folder, task.root)
@@ -108,7 +108,7 @@ def _tune(task: Task) -> dict[str, Any]:
     folder = tune.folder_of(tune.configure(recipe, overrides, file=file), task.root)
     task.link.begun(folder, task.root)
     if folder.is_dir():
-        remove_litter(folder)
+        remove_parts(folder)
     found = tune.tune(recipe, overrides, file=file, workspace=task.root, control=task.link)
     best = found.study["best"]
     return {

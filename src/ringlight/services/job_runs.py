@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ringlight.errors import WorkspaceError
-from ringlight.files import unwritable, write_json
+from ringlight.files import remove_parts, unwritable, write_json
 from ringlight.runtime import LOGGER
 from ringlight.store.session import UnitOfWork
 from ringlight.store.tables import JobRow
@@ -65,7 +65,7 @@ def tidy(folder: Path, status: str, why: str | None, now: datetime, *, keep_chec
     A folder that cannot be written is told in the log: the job has ended all the same.
     """
     try:
-        remove_litter(folder)
+        remove_parts(folder)
         if not keep_checkpoints:
             for checkpoints in [path for path in folder.rglob("checkpoints") if path.is_dir()]:
                 shutil.rmtree(checkpoints)
@@ -78,12 +78,6 @@ def tidy(folder: Path, status: str, why: str | None, now: datetime, *, keep_chec
         LOGGER.warning("could not tidy up: %s", error)
     except OSError as error:
         LOGGER.warning("could not tidy up: %s", unwritable(folder, error))
-
-
-def remove_litter(folder: Path) -> None:
-    """Remove temporary files of a process that is gone."""
-    for part in folder.rglob("*.part"):
-        part.unlink(missing_ok=True)
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:

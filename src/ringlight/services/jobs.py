@@ -16,8 +16,8 @@ from ringlight.services.job_payloads import about, check, payload_of
 from ringlight.services.job_runs import log_of, stopped
 from ringlight.services.registered import find_row
 from ringlight.services.stores import open_store
-from ringlight.store.jobs import AT_WORK, ENDED
-from ringlight.store.tables import JOB_STATES, EventRow, JobRow
+from ringlight.store.jobs import AT_WORK
+from ringlight.store.tables import ENDED, JOB_STATES, EventRow, JobRow
 from ringlight.store.types import now as this_moment
 
 LOOK_EVERY = 0.5

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import BundleError, ModelError, WorkspaceError
+from ringlight.files import files_below
 from ringlight.runtime import workspace_folder
 from ringlight.services.registered import find_row, folder_of, open_versions, signed
-from ringlight.services.version_files import alone, files_of, recover, set_aside
+from ringlight.services.version_files import alone, recover, set_aside
 from ringlight.store.versions import SUBJECT
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def plan_deletion(name: str, version: int | str, *, workspace: Path | str | None
         row = find_row(unit, name, version)
         _require_free(unit, row)
         try:
-            files = files_of(folder_of(store.root, row))
+            files = files_below(folder_of(store.root, row))
         except BundleError:  # somebody removed them by hand: the row alone is left to go
             files = {}
         jobs = tuple(job.id for job in unit.versions.jobs(row, ended=True))
@@ -94,7 +95,7 @@ def _move_away(unit: UnitOfWork, root: Path, row: VersionRow, plan: Deletion) ->
     except BundleError:
         found: dict[str, int] = {}
     else:
-        found = files_of(set_aside(unit, folder))
+        found = files_below(set_aside(unit, folder))
     if found != dict(plan.files) or row.checksum != plan.checksum:
         changed = sorted(set(found.items()) ^ set(plan.files.items()))
         shown = f"{changed[0][0]} and {len(changed) - 1} more" if len(changed) > 1 else "".join(x for x, _ in changed)

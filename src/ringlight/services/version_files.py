@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from ringlight.errors import BundleError
-from ringlight.files import unwritable
+from ringlight.files import sync_folder, unwritable
 from ringlight.inference.bundle_files import listed_files
 from ringlight.runtime import LOGGER
 
@@ -109,17 +109,6 @@ def _copy_file(source: Path, target: Path) -> None:
         os.fsync(written.fileno())
 
 
-def sync_folder(folder: Path) -> None:
-    """Make sure that renames in a folder outlive a power cut; Windows knows no such thing."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def put_in_place(unit: UnitOfWork, copy: Path, place: Path) -> None:
     """Move a checked copy to where a new row says that it lies; it goes again if the row is not committed.
 
@@ -170,17 +159,6 @@ def remove_empty(folder: Path) -> None:
     for one in (folder, folder.parent):
         with contextlib.suppress(OSError):
             one.rmdir()
-
-
-def files_of(folder: Path) -> dict[str, int]:
-    """Return every file below a folder with its bytes; a link counts as itself, and nothing behind it is looked at."""
-    found = {}
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(place) / name).is_symlink()]
-        for name in (*files, *links):
-            path = Path(place) / name
-            found[path.relative_to(folder).as_posix()] = path.lstat().st_size
-    return dict(sorted(found.items()))
 
 
 def recover(store: Store) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ringlight.errors import JobError, LeaseLostError
-from ringlight.store.tables import EventRow, JobRow
+from ringlight.store.tables import ENDED, EventRow, JobRow
 
 Order = Literal["go", "pause", "cancel", "cancel_keep"]
 """What a worker is asked to do with a job; `cancel_keep` keeps its last whole checkpoint."""
@@ -34,8 +34,6 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
 AT_WORK = ("running", "pausing", "cancelling")
 """States in which a worker holds the job."""
 
-ENDED = ("cancelled", "completed", "failed")
-"""States in which nothing happens to a job by itself any more, and nobody waits for it."""
 
 _MAY_NOTE = ("run", "log")
 

@@ -9,10 +9,7 @@ from sqlalchemy import ColumnElement, Float, Select, delete, func, select, updat
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, defer
 
-from ringlight.store.tables import ArtifactRow, EpochRow, JobRow, RunRow, VersionRow
-
-ENDED = ("cancelled", "completed", "failed")
-"""The states of a job that has ended."""
+from ringlight.store.tables import ENDED, ArtifactRow, EpochRow, JobRow, RunRow, VersionRow
 
 
 class Runs:

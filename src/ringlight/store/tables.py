@@ -33,6 +33,9 @@ MODEL_KINDS = ("detection", "view", "defect", "window")
 JOB_STATES = ("queued", "running", "pausing", "paused", "cancelling", "cancelled", "completed", "failed")
 """How a job may stand; which follows which: :data:`ringlight.store.jobs.TRANSITIONS`."""
 
+ENDED = ("cancelled", "completed", "failed")
+"""How a job stands that nobody works on any more."""
+
 REVIEW_STATES = ("draft", "submitted", "approved", "rejected")
 """How an annotation stands with whoever reviews it."""
 

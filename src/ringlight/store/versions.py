@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from ringlight.store.tables import EventRow, JobRow, RunRow, SnapshotRow, VersionRow
+from ringlight.store.tables import ENDED, EventRow, JobRow, RunRow, SnapshotRow, VersionRow
 
 SUBJECT = "version"
 """What the events of versions are about; their `subject_id` is the model's name, their `data` has the `version`."""
@@ -15,8 +15,6 @@ SUBJECT = "version"
 REGISTERED = "registered"
 """The event of a new version, which is there when its row no longer is."""
 
-ENDED = ("cancelled", "completed", "failed")
-"""The states of a job that has ended."""
 
 _LOCKS = 72483
 """Of PostgreSQL's advisory locks on names: any number, the same in every Ringlight."""

@@ -142,7 +142,7 @@ def test_a_deletion_that_was_cut_off_is_settled_when_models_are_opened_again(
         if moment == "before the commit":
             # A process that dies takes nothing back.
             patched.setattr("ringlight.store.session.UnitOfWork.take_back", lambda _unit: None)
-            patched.setattr(version_deletion, "files_of", cut)
+            patched.setattr(version_deletion, "files_below", cut)
         else:
             patched.setattr(version_files, "_remove", cut)
         with pytest.raises(PowerCut):
