@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ringlight.files import remove_parts
 from ringlight.services.job_link import JobTracker, Link
 from ringlight.services.job_payloads import EvaluatePayload, Payload, PredictPayload, RecipePayload
 from ringlight.services.job_runs import manifest_of
