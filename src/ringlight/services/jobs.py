@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from ringlight.errors import ConfigError, JobError, did_you_mean
 from ringlight.runtime import workspace_folder
 from ringlight.services.job_payloads import about, check, payload_of
 from ringlight.services.job_runs import log_of, stopped
+from ringlight.services.processes import login
 from ringlight.services.registered import find_row
 from ringlight.services.stores import open_store
 from ringlight.store.jobs import AT_WORK
@@ -121,7 +121,7 @@ def submit(
     row = JobRow(
         kind=kind, payload=checked.payload.model_dump(mode="json"), priority=priority,
         device=_device(device or checked.device),
-        memory_gib=memory_gib, max_attempts=max_attempts, submitted_by=user_name(),
+        memory_gib=memory_gib, max_attempts=max_attempts, submitted_by=login(),
     )  # fmt: skip
     with open_store(root) as store, store.writing() as unit:
         if checked.version is not None:
@@ -132,14 +132,6 @@ def submit(
         row.log = log_of(root, row.id).relative_to(root).as_posix()
         unit.events.add("job", row.id, "submitted", who=row.submitted_by)
     return _job(row, root)
-
-
-def user_name() -> str | None:
-    """Return who asks; None where the system does not know."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container whose user has no name
-        return None
 
 
 def _device(wish: str) -> str:
@@ -252,7 +244,7 @@ def _change(number: int, workspace: Path | str | None, after: Callable[[JobRow],
         row = unit.jobs.locked(number)
         state = after(row)
         row.error = None
-        unit.jobs.move(row, state, this_moment(), who=user_name())
+        unit.jobs.move(row, state, this_moment(), who=login())
         if state == "cancelled":
             stopped(unit, row, root, this_moment())
     return _job(row, root)

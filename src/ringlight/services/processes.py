@@ -1,7 +1,9 @@
-"""Which process is which, and whether it still runs."""
+"""Which process is which, whether it still runs, and whose it is."""
 
 from __future__ import annotations
 
+import getpass
+import os
 import platform
 from typing import Any
 
@@ -30,3 +32,11 @@ def process_runs(known: object) -> bool | None:
         return False
     except (KeyError, TypeError, ValueError, psutil.AccessDenied):
         return None
+
+
+def login() -> str:
+    """Return who is logged in, for the audit trail."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

@@ -14,6 +14,7 @@ from ringlight.errors import BundleError, ModelError, RunError, UserError, Works
 from ringlight.inference.bundle_files import INDEX, check_files, listed_files, seal_of
 from ringlight.runtime import workspace_folder
 from ringlight.services.inside import inside, is_plain, plain_name
+from ringlight.services.processes import login
 from ringlight.services.stores import open_store
 from ringlight.services.version_files import MODELS, place_of, recover, reference_of
 from ringlight.store.session import DATABASE, DATABASE_URL, Store
@@ -277,16 +278,6 @@ def line(text: str | None, most: int, where: str) -> str | None:
         got = f"{len(text)} characters" if len(text) > most else "line breaks or signs that cannot be printed"
         raise UserError(f"one line of up to {most} characters", got=got, where=where, fix="say it shorter, on one line")
     return text
-
-
-def login() -> str:
-    """Return who is logged in, for the audit trail."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def list_versions(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import RunError, WorkspaceError
 from ringlight.files import files_below
+from ringlight.services.processes import login
 from ringlight.services.run_files import alone, folder_of, set_aside
 from ringlight.services.run_lookup import find_row, open_history, place_of
 
@@ -83,7 +84,9 @@ def delete(plan: Deletion, *, who: str | None = None) -> None:
             )  # fmt: skip
         _pass_on_split(unit, row)
         unit.runs.delete(row.id)
-        unit.events.add("run", plan.name, "deleted", who=who, files=len(plan.files), num_bytes=plan.num_bytes)
+        unit.events.add(
+            "run", plan.name, "deleted", who=who or login(), files=len(plan.files), num_bytes=plan.num_bytes
+        )
 
 
 def _listed(unit: UnitOfWork, home: Path, row: RunRow, files: Mapping[str, int]) -> Deletion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from ringlight.services.registered import MAX_TEXT, Version, line, open_versions
 from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.services.version_files import alone, copied, place_of, put_in_place, recover
+from ringlight.services.version_trackers import Listener, listeners_of
 from ringlight.store.tables import MODEL_KINDS, RunRow, VersionRow
 from ringlight.store.versions import REGISTERED, SUBJECT
 from ringlight.training.compare import HEADLINES
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from ringlight.store.session import UnitOfWork
 
 WINDOW, VIEW, DEFECT, DETECTION = "window", "view", "defect", "detection"
-
-Listener = Callable[[Version, Path], None]
-"""Is told of a new version and the folder of its files, once it is there."""
 
 
 def register(
@@ -52,7 +50,8 @@ def register(
         description: a sentence for those who come later.
         who: registers it; by default whoever is logged in.
         workspace: where runs are looked up and versions are kept.
-        listeners: are told of the version; one that fails is logged and changes nothing.
+        listeners: are told of the version, beside the MLflow that the run reported to; one that fails is logged and
+            changes nothing.
 
     Raises:
         RunError: there is no such run, or it is not finished.
@@ -90,7 +89,7 @@ def register(
             )  # fmt: skip
             unit.flush()
             made = shown(unit, row)
-    _tell(listeners, made, root / made.path)
+    _tell([*listeners_of(run, root), *listeners], made, root / made.path)
     return made
 
 

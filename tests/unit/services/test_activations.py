@@ -13,7 +13,8 @@ import pytest
 
 from ringlight.errors import BundleError, ModelError
 from ringlight.services.activations import activate, deactivate, rollback, trail
-from ringlight.services.registered import events_of, list_versions, login
+from ringlight.services.processes import login
+from ringlight.services.registered import events_of, list_versions
 from ringlight.services.stores import open_store
 from ringlight.services.version_compare import compare_versions
 from ringlight.services.versions import register

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from sqlalchemy import text
 
 from ringlight.data.window_spec import WindowSpec
@@ -70,6 +71,22 @@ def test_a_run_is_registered_with_what_is_known_of_it(tmp_path: Path, make_finis
     assert [(event["what"], event["who"]) for event in events_of("strips", workspace=tmp_path)] == [
         ("registered", "kim")
     ]
+
+
+def test_the_mlflow_that_a_run_reported_to_has_its_versions_too(
+    tmp_path: Path, make_finished: MakeRun, fake_mlflow: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_finished(tmp_path, "strips-1")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["training"]["trackers"] = ["mlflow"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    register("strips-1", workspace=tmp_path)
+    (told,) = fake_mlflow.versions["strips"]
+    assert told.tags["ringlight.version"] == "1"
+    fake_mlflow.fault = lambda request: (_ for _ in ()).throw(OSError(f"{request}: the server is down"))
+    assert str(register("strips-1", workspace=tmp_path)) == "strips@2"
+    assert len(fake_mlflow.versions["strips"]) == 1
+    assert "strips@2 is registered, but not told on: TrackerError" in caplog.text
 
 
 def test_a_bundle_alone_needs_a_name_and_has_no_run(tmp_path: Path, make_finished: MakeRun) -> None:
