@@ -183,21 +183,32 @@ def test_a_snapshot_stays_while_a_run_was_trained_on_it(store: Store) -> None:
         connection.execute(text("DELETE FROM snapshots"))
 
 
-def test_one_revision_of_an_annotation_is_current(store: Store) -> None:
+def test_what_was_said_of_a_record_stays_and_the_last_word_counts(store: Store) -> None:
+    box = {"label": "a", "x": 1, "y": 2, "width": 3, "height": 4}
     with store.writing() as unit:
-        session = unit._session
-        dataset = DatasetRow(name="parts", task="multiclass", classes=["a", "b"], source={"folder": "parts"})
-        session.add(dataset)
+        given = {"name": "parts", "task": "multiclass", "classes": ["a", "b"], "source": {"folder": "parts"}}
+        dataset = unit.annotations.add_dataset(DatasetRow(**given))
         unit.flush()
-        record = RecordRow(dataset_id=dataset.id, record="1.png", uri="parts/1.png")
-        session.add(record)
+        unit.annotations.add_records([RecordRow(dataset_id=dataset.id, record=f"{n}.png", uri=f"{n}") for n in "12"])
         unit.flush()
-        given = {"record_id": record.id, "labels": ["a"], "boxes": [], "author": "kim"}
-        session.add(AnnotationRow(revision=1, **given, is_current=False))
-        session.add(AnnotationRow(revision=2, **given))
+        record = unit.annotations.record(dataset.id, "1.png")
+        assert record is not None
         number = record.id
-    with pytest.raises(WorkspaceError), store.writing() as unit:
-        unit._session.add(AnnotationRow(record_id=number, revision=3, labels=[], boxes=[], author="kim"))
+        assert unit.annotations.review(number, "approved", author="lee") is None
+        unit.annotations.revise(number, labels=["a"], author="kim", boxes=[box], state="submitted")
+        unit.annotations.revise(number, labels=["b"], author="kim")
+        unit.annotations.review(number, "approved", author="lee")
+    with store.reading() as unit:
+        assert unit.annotations.dataset("parts") is not None
+        assert [(row.revision, row.labels, row.author, row.state) for row in unit.annotations.revisions(number)] == [
+            (1, ["a"], "kim", "submitted"), (2, ["b"], "kim", "draft"), (3, ["b"], "lee", "approved"),
+        ]  # fmt: skip
+        assert unit.annotations.revisions(number)[0].boxes == [box]
+        current = unit.annotations.current(number)
+        assert current is not None
+        assert current.revision == 3
+    with pytest.raises(WorkspaceError), store.writing() as unit:  # the database itself allows no second current one
+        unit._session.add(AnnotationRow(record_id=number, revision=4, labels=[], boxes=[], author="kim"))
 
 
 def test_writers_wait_for_each_other(store: Store, tmp_path: Path) -> None:

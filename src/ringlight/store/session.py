@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from ringlight.errors import MissingExtraError, RinglightError, WorkspaceError
 from ringlight.files import unwritable
 from ringlight.store.activations import Activations
+from ringlight.store.annotations import Annotations
 from ringlight.store.datasets import Datasets
 from ringlight.store.events import Events
 from ringlight.store.jobs import Jobs
@@ -44,6 +45,7 @@ class UnitOfWork:
 
     def __init__(self, session: Session) -> None:
         self.datasets = Datasets(session)
+        self.annotations = Annotations(session)
         self.runs = Runs(session)
         self.versions = Versions(session)
         self.activations = Activations(session)
