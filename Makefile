@@ -34,7 +34,7 @@ test: $(READY) ## Run the quick tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not gpu'
 
 test-slow: $(READY) ## Run the tests that train for more than a few seconds
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow and not gpu'
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu'
 
 check: check-format check-style check-types check-rows check-licences ## Check format, style, types, import rows and licences
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tarfile
 import uuid
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -38,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
+    # Whole files go to one process or another: the longest first, or one process waits for the other in the end.
+    minutes = Counter[Path]()
+    for item in items:
+        if (slow := item.get_closest_marker("slow")) is not None:
+            minutes[item.path] += slow.kwargs.get("minutes", 0.2)
+    items.sort(key=lambda item: -minutes[item.path])
 
 
 def pytest_configure() -> None:

@@ -26,7 +26,7 @@ def test_the_demo_prints_a_row_a_class_and_where_the_run_lies(
     assert "epoch 2/2" in captured.err
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 def test_the_demo_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Test macro-F1 of at least 0.85 at the default difficulty; benchmarks measure the other seeds."""
     assert main(["demo", "--json", "--workspace", str(tmp_path)]) == 0
