@@ -60,6 +60,8 @@ def show(name: Name, version: Number = "active", workspace: Workspace = None, js
     from ringlight.services.activations import trail
     from ringlight.services.registered import get_version
 
+    name, at, named = name.partition("@")  # as `predict` takes it: strips@3
+    version = named if at else version
     found = get_version(name, version, workspace=workspace)
     changes = trail(name, workspace=workspace)
     if json:

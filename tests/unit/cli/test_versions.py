@@ -95,6 +95,7 @@ def test_everything_as_json(run: Callable[..., tuple[int, str, str]]) -> None:
     assert values(run("rollback", "tiles", "--json"))["action"] == "rollback"
     assert values(run("compare", "tiles", "1", "active", "--json"))["second"]["version"] == 1
     shown = values(run("show", "tiles", "2", "--json"))
+    assert shown == values(run("show", "tiles@2", "--json"))
     assert (shown["version"], len(shown["activations"])) == (2, 3)
     assert values(run("delete", "tiles", "2", "--dry-run", "--json"))["deleted"] is False
     assert values(run("delete", "tiles", "2", "--yes", "--json"))["deleted"] is True
