@@ -7,9 +7,11 @@ One fault is one line. Faults that are found together are raised together, a lin
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, Self
+from urllib.parse import unquote
 
 
 class RinglightError(Exception):
@@ -162,8 +164,17 @@ def did_you_mean(word: str, choices: Iterable[str], limit: int = 12) -> str:
     return f"choose from: {listed}" + (f", ... ({len(options)} in all)" if len(options) > limit else "")
 
 
+DATABASE_URL = "RINGLIGHT_DATABASE_URL"
+"""The environment variable that names the store's database; it may hold a password, so that no file or option does."""
+
+USER = re.compile(r"(\w[\w+.-]*://)((?!/)[^\s'\"]*)@")
+SECRET_KEY = re.compile(r"(?i)((?:^|[?&;\s])(?:password|passwd|pwd|token|secret|api_?key|sslpassword)=)[^&;\s'\"]*")
+
+
 def redacted(text: str) -> str:
     """Return a text without the secrets of the addresses in it, for error lines, logs and results.
+
+    The password of the database is taken out wherever it stands, also by itself.
 
     Examples:
         >>> redacted("no answer from http://me:secret@host:5000/api")
@@ -171,11 +182,12 @@ def redacted(text: str) -> str:
         >>> redacted("postgresql://me@host/db?password=secret&sslmode=require")
         'postgresql://me@host/db?password=***&sslmode=require'
     """
-    return SECRET_KEY.sub(r"\1***", USER.sub(_without_user, text))
-
-
-USER = re.compile(r"(\w[\w+.-]*://)((?!/)[^\s'\"]*)@")
-SECRET_KEY = re.compile(r"(?i)([?&;](?:password|passwd|pwd|token|secret|api_?key|sslpassword)=)[^&;\s'\"]*")
+    clean = SECRET_KEY.sub(r"\1***", USER.sub(_without_user, text))
+    named = USER.search(os.environ.get(DATABASE_URL, ""))
+    secret = named[2].partition(":")[2] if named is not None else ""
+    for known in {secret, unquote(secret)} - {""}:  # as it is written, and as the driver reads it
+        clean = clean.replace(known, "***")
+    return clean
 
 
 def _without_user(found: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from ringlight.errors import ConfigError
+from ringlight.errors import ConfigError, redacted
 from ringlight.files import unwritable
 
 LOGGER = logging.getLogger("ringlight")
@@ -275,6 +275,24 @@ def _processor() -> str:
 # --- logging ----------------------------------------------------------------------------------------------------------
 
 
+class _NoSecrets(logging.Filter):
+    """Rewrites a record that holds a secret; every record passes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if (clean := redacted(text)) != text:
+            record.msg, record.args = clean, ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def hide_secrets() -> None:
+    """Let no record of Ringlight's logger carry a password to any handler."""
+    if not any(isinstance(one, _NoSecrets) for one in LOGGER.filters):
+        LOGGER.addFilter(_NoSecrets())
+
+
 def configure_logging(verbosity: int = 0) -> None:
     """Set up Ringlight's logger on stderr: warnings and progress by default, details with `-v`; others' chatter is off.
 
@@ -289,6 +307,7 @@ def configure_logging(verbosity: int = 0) -> None:
     console.setFormatter(logging.Formatter("%(message)s"))
     LOGGER.addHandler(console)
     LOGGER.propagate = False
+    hide_secrets()
 
 
 @contextlib.contextmanager
@@ -319,6 +338,7 @@ def log_file(path: Path) -> Iterator[None]:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     handler.setLevel(logging.DEBUG)
+    hide_secrets()
     level = LOGGER.level
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.addHandler(handler)

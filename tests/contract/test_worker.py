@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from ringlight.errors import DATABASE_URL
 from ringlight.services import worker
 from ringlight.services.worker import Worker
 from ringlight.services.worker_slots import Slots
-from ringlight.store.session import DATABASE_URL, Store
+from ringlight.store.session import Store
 from ringlight.store.tables import JobRow
 
 TALK = """

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ringlight.errors import WorkspaceError
+from ringlight.errors import DATABASE_URL, WorkspaceError
 from ringlight.store import session
-from ringlight.store.session import DATABASE, DATABASE_URL, Store
+from ringlight.store.session import DATABASE, Store
 from ringlight.store.tables import RunRow
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -6,24 +6,18 @@ import contextlib
 import logging
 import logging.handlers
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import unquote
 
 from filelock import FileLock
 
 from ringlight.files import unwritable
-from ringlight.runtime import LOGGER
-from ringlight.store.session import DATABASE_URL
+from ringlight.runtime import LOGGER, hide_secrets
 
 MAX_BYTES, BACKUPS = 5 * 2**20, 5
 """When the log is rotated, and how many former ones are kept."""
-
-_IN_AN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
-_BY_NAME = re.compile(r"(?i)\b(password|passwd|token)=[^&\s'\"]+")
 
 
 class SharedRotatingHandler(logging.handlers.RotatingFileHandler):
@@ -58,41 +52,6 @@ class SharedRotatingHandler(logging.handlers.RotatingFileHandler):
         return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
 
 
-class NoSecrets(logging.Filter):
-    """Takes passwords out of addresses, and the password of the database out of everything."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite a record that holds one; let every record pass."""
-        text = record.getMessage()
-        clean = without_secrets(text)
-        if clean != text:
-            record.msg, record.args = clean, ()
-        if record.exc_info and not record.exc_text:
-            record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
-        return True
-
-
-def without_secrets(text: str) -> str:
-    """Return a text without the passwords in it.
-
-    Examples:
-        >>> without_secrets("no answer from postgresql://me:secret@host/plant")
-        'no answer from postgresql://me:***@host/plant'
-    """
-    clean = _BY_NAME.sub(r"\1=***", _IN_AN_ADDRESS.sub(r"\1:***@", text))
-    named = _IN_AN_ADDRESS.search(os.environ.get(DATABASE_URL, ""))
-    if named is not None:  # alone, too, and as the driver reads it
-        for secret in (named[2], unquote(named[2])):
-            clean = clean.replace(secret, "***")
-    return clean
-
-
-def hide_secrets(logger: logging.Logger) -> None:
-    """Let no record of a logger carry a password to any of its handlers."""
-    if not any(isinstance(one, NoSecrets) for one in logger.filters):
-        logger.addFilter(NoSecrets())
-
-
 @contextlib.contextmanager
 def application_log(root: Path, who: str) -> Iterator[None]:
     """Write Ringlight's log to the workspace's own inside the block; every line names `who` wrote it.
@@ -110,7 +69,7 @@ def application_log(root: Path, who: str) -> Iterator[None]:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     handler.setLevel(logging.INFO)
-    hide_secrets(LOGGER)
+    hide_secrets()
     level = LOGGER.level
     LOGGER.setLevel(min(level or logging.INFO, logging.INFO))
     LOGGER.addHandler(handler)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ringlight.errors import InterruptedRunError, JobError, RinglightError
-from ringlight.runtime import LOGGER
-from ringlight.services.app_log import application_log, hide_secrets
+from ringlight.runtime import LOGGER, hide_secrets
+from ringlight.services.app_log import application_log
 from ringlight.services.job_kinds import KINDS, LISTENING, Task
 from ringlight.services.job_link import Link, NoteHandler, log_to_stderr, pipes
 from ringlight.services.job_payloads import payload_of
@@ -34,7 +34,7 @@ def serve(kinds: Mapping[str, Callable[[Task], dict[str, Any]]] = KINDS) -> int:
     link = Link(orders, reports, listens=kind in LISTENING)
     root = Path(given["workspace"])
     log_to_stderr()
-    hide_secrets(LOGGER)
+    hide_secrets()
     LOGGER.addHandler(NoteHandler(link))
     with application_log(root, f"job {given['id']}"):
         try:

@@ -10,14 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringlight.errors import BundleError, ModelError, RunError, UserError, WorkspaceError, did_you_mean
+from ringlight.errors import DATABASE_URL, BundleError, ModelError, RunError, UserError, WorkspaceError, did_you_mean
 from ringlight.inference.bundle_files import INDEX, check_files, listed_files, seal_of
 from ringlight.runtime import workspace_folder
 from ringlight.services.inside import inside, is_plain, plain_name
 from ringlight.services.processes import login
 from ringlight.services.stores import open_store
 from ringlight.services.version_files import MODELS, place_of, recover, reference_of
-from ringlight.store.session import DATABASE, DATABASE_URL, Store
+from ringlight.store.session import DATABASE, Store
 from ringlight.store.tables import MODEL_KINDS
 from ringlight.store.versions import SUBJECT
 

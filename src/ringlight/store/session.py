@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from ringlight.errors import MissingExtraError, RinglightError, WorkspaceError
+from ringlight.errors import DATABASE_URL, MissingExtraError, RinglightError, WorkspaceError
 from ringlight.files import unwritable
 from ringlight.store.activations import Activations
 from ringlight.store.annotations import Annotations
@@ -28,9 +28,6 @@ from ringlight.store.versions import Versions
 
 DATABASE = "ringlight.db"
 """The file of a workspace, where no other database is named."""
-
-DATABASE_URL = "RINGLIGHT_DATABASE_URL"
-"""The environment variable that names another database; it may hold a password, so that no file or option does."""
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one."""
