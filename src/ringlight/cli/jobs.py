@@ -11,6 +11,7 @@ import typer
 
 from ringlight.cli.render import follow_bar, print_json, print_json_line, print_table, shown
 from ringlight.errors import UserError
+from ringlight.training.progress import clock
 
 if TYPE_CHECKING:
     from ringlight.services.jobs import Job
@@ -178,21 +179,10 @@ def progress_line(job: Job) -> str:
     if found.get("images_per_second"):
         parts.append(f"{found['images_per_second']:.1f} {'windows' if found.get('windows') else 'images'}/s")
     if found.get("elapsed"):
-        parts.append(f"{duration(found['elapsed'])} so far")
+        parts.append(f"{clock(found['elapsed'])} so far")
     if found.get("eta") is not None and job.state == "running":
-        parts.append(f"about {duration(found['eta'])} left")
+        parts.append(f"about {clock(found['eta'])} left")
     return ", ".join(parts) or "-"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as h:mm:ss.
-
-    Examples:
-        >>> duration(3725)
-        '1:02:05'
-    """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def _time(moment: datetime) -> str:

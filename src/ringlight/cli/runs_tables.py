@@ -11,6 +11,7 @@ import typer
 
 from ringlight.cli.render import print_table, shown
 from ringlight.errors import UserError
+from ringlight.training.progress import clock
 
 if TYPE_CHECKING:
     from ringlight.services.run_deletion import Deletion
@@ -37,10 +38,7 @@ def duration(seconds: float | None) -> str | None:
         >>> duration(3725.4)
         '1:02:05'
     """
-    if seconds is None:
-        return None
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return None if seconds is None else clock(seconds)
 
 
 def size(num_bytes: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from ringlight.errors import WorkspaceError
-from ringlight.files import sync_folder, unwritable
+from ringlight.files import unwritable
 from ringlight.runtime import LOGGER
+from ringlight.services.aside import move_aside
 from ringlight.services.inside import inside
 
 if TYPE_CHECKING:
@@ -51,15 +51,7 @@ def set_aside(unit: UnitOfWork, folder: Path) -> Path:
     Raises:
         WorkspaceError: it cannot be renamed.
     """
-    aside = folder.with_name(f"{ASIDE}{folder.name}-{secrets.token_hex(4)}")
-    try:
-        folder.rename(aside)
-        unit.undo(lambda: aside.rename(folder))
-        sync_folder(folder.parent)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    unit.afterwards(lambda: _remove(aside))
-    return aside
+    return move_aside(unit, folder, f"{ASIDE}{folder.name}", _remove)
 
 
 def _remove(aside: Path) -> None:

@@ -22,6 +22,7 @@ from ringlight.errors import BundleError
 from ringlight.files import sync_folder, unwritable
 from ringlight.inference.bundle_files import listed_files
 from ringlight.runtime import LOGGER
+from ringlight.services.aside import move_aside
 
 if TYPE_CHECKING:
     from ringlight.store.session import Store, UnitOfWork
@@ -136,15 +137,7 @@ def set_aside(unit: UnitOfWork, place: Path) -> Path:
     Raises:
         WorkspaceError: they cannot be moved.
     """
-    aside = place.with_name(f"{DELETED}{place.name[1:]}-{secrets.token_hex(4)}")
-    try:
-        place.rename(aside)
-        unit.undo(lambda: aside.rename(place))
-        sync_folder(place.parent)
-    except OSError as error:
-        raise unwritable(place, error) from error
-    unit.afterwards(lambda: _remove(aside))
-    return aside
+    return move_aside(unit, place, f"{DELETED}{place.name[1:]}", _remove)
 
 
 def _remove(folder: Path) -> None:

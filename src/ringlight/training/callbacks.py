@@ -18,7 +18,7 @@ from ringlight.evaluation.metrics import monitor_mode
 from ringlight.runtime import LOGGER
 from ringlight.training.loss_sum import LatestLoss
 from ringlight.training.midway import Midway
-from ringlight.training.progress import HELD, Progress
+from ringlight.training.progress import HELD, Progress, clock
 from ringlight.training.task import ClassificationTask
 from ringlight.training.trackers import EndTraining
 from ringlight.types import History, Prediction, RunControl, Signal, Tracker
@@ -103,17 +103,6 @@ class Reporter(Callback):
         """Take them back."""
         self.history.rows = list(state_dict["rows"])
         self._rate = state_dict.get("rate", 0.0)  # a run that an older version began has none
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as h:mm:ss.
-
-    Examples:
-        >>> clock(3725)
-        '1:02:05'
-    """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 class Heartbeat(Checkpoint):

@@ -182,3 +182,14 @@ class Stopwatch:
     def next(self) -> None:
         """Begin the next one."""
         self.earlier, self._latest = self.earlier + self._latest, 0.0
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as h:mm:ss.
+
+    Examples:
+        >>> clock(3725)
+        '1:02:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

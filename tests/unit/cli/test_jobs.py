@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from ringlight.cli import jobs as cli
 from ringlight.cli.main import main
 from ringlight.services import jobs
 from ringlight.services.stores import open_store
@@ -172,7 +171,3 @@ def test_a_worker_ends_when_nothing_waits(tmp_path: Path, capsys: pytest.Capture
     assert "ringlight worker: expected --once or --drain, got both" in capsys.readouterr().err
     assert main(["worker", "--devices", "gpu"]) == 2
     assert "--devices: expected cpu, cuda:0" in capsys.readouterr().err
-
-
-def test_durations_are_told_by_the_clock() -> None:
-    assert cli.duration(59.6) == "0:01:00"

@@ -16,8 +16,9 @@ import torch
 
 from ringlight.errors import InterruptedRunError
 from ringlight.training import callbacks
-from ringlight.training.callbacks import EarlyStop, Heartbeat, Reporter, clock
+from ringlight.training.callbacks import EarlyStop, Heartbeat, Reporter
 from ringlight.training.checkpoints import LAST, Keeper
+from ringlight.training.progress import clock
 from ringlight.training.task import ClassificationTask
 from ringlight.training.trackers import QuietControl, QuietTracker
 from ringlight.types import History, Prediction, Signal
