@@ -13,7 +13,8 @@ faster the student scores a picture than its teacher. Then open set: each run ho
 and the distance to class means tell it from the known ones (AUROC), on the embedding of the margin model and on frozen
 features. Usage:
 
-    python benchmarks/metric_learning.py [--seeds 0 1 2] [--per-class 24] [--quick] [--only phases|open_set|open_set_frozen]
+    python benchmarks/metric_learning.py [--seeds 0 1 2] [--per-class 24] [--quick]
+        [--only phases|open_set|open_set_frozen]
 """
 
 from __future__ import annotations

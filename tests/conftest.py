@@ -18,8 +18,10 @@ from typing import Any, Literal
 # Before any library is imported: these are read at import.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks a server for its newest version otherwise
 os.environ["MPLBACKEND"] = "Agg"  # no display
-# The models here are tiny: more threads only wait for each other, and processes beside each other have a core each.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# The models here are tiny: more threads only wait for each other, and processes beside each other have a core each. The
+# process that starts the others sets nothing: they would inherit its two threads, and four would share two cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("RINGLIGHT_DATABASE_URL", None)
 os.environ.pop("RINGLIGHT_WORKSPACE", None)  # the developer's own runs are not the tests' business
 os.environ.pop("RINGLIGHT_ALLOW_DOWNLOADS", None)

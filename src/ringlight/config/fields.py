@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Strict, StrictBool
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, StrictBool
 
 
 def as_text(value: object) -> object:
@@ -59,3 +59,6 @@ FileName = Annotated[Word, AfterValidator(_file_name)]
 
 Toggle = StrictBool | Real | dict[str, Any] | None
 """How an augmentation is set: null or false (off), true (on), a number (its probability) or its parameters."""
+
+Minutes = Annotated[Real, Field(gt=0)]
+"""A time, more than none."""

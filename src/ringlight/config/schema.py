@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_or
 from pydantic import BeforeValidator, Field, StrictBool
 from pydantic.fields import FieldInfo
 
-from ringlight.config.fields import Device, FileName, Location, Real, Toggle, Whole, Word, as_text
+from ringlight.config.fields import Device, FileName, Location, Minutes, Real, Toggle, Whole, Word, as_text
 from ringlight.config.parts import (
     DataConfig,
     HeadConfig,
@@ -158,9 +158,7 @@ class TrainingConfig(Section):
         description="with ema_decay: write the averaged weights beside each checkpoint, as NAME_ema.safetensors; the "
         "checkpoint holds both sets in any case",
     )
-    checkpoint_minutes: Annotated[Real, Field(gt=0)] | None = Field(
-        10.0, description="keep where a run stands in the middle of an epoch, too, so often; null: only at a stop"
-    )
+    checkpoint_minutes: Minutes | None = Field(10.0, description="time between checkpoints in an epoch; null: none")
     device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
     num_threads: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="CPU threads; null leaves the choice to PyTorch. Identical runs need the same number"

@@ -71,9 +71,9 @@ def lines(overrides, recipe="severstal", **options):
         (
             "training.cbam=1",
             "training.cbam: expected a key of training, got unknown key `training.cbam`; choose from: "
-            "accumulate_steps, compile, confusion_every_n_epochs, device, early_stopping_min_delta, "
-            "early_stopping_monitor, early_stopping_patience, ema_decay, ema_snapshots, frozen_views, "
-            "gradient_clip_norm, memory_format, ... (21 in all)",
+            "accumulate_steps, checkpoint_minutes, compile, confusion_every_n_epochs, device, "
+            "early_stopping_min_delta, early_stopping_monitor, early_stopping_patience, ema_decay, ema_snapshots, "
+            "frozen_views, gradient_clip_norm, ... (22 in all)",
         ),
         (
             "experiment.batch_size=4",
