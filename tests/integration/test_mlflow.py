@@ -27,14 +27,14 @@ START_SECONDS = 120
 
 
 class StopAt:
-    """A control that cancels after a number of steps."""
+    """A control that pauses after a number of steps."""
 
     def __init__(self, step: int) -> None:
         self.left = step
 
     def heartbeat(self, progress: Mapping[str, float]) -> Signal:
         self.left -= 1
-        return "go" if self.left > 0 else "cancel"
+        return "go" if self.left > 0 else "pause"
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def test_a_server_sees_a_run_its_files_and_its_versions(
         with quiet():
             client = require_mlflow().MlflowClient(address)
             first = client.get_run(remembered_run(folder))
-        assert first.info.status == "KILLED"
+        assert first.info.status == "SCHEDULED"
 
         run = runs.resume(folder)
         with quiet():
