@@ -1,6 +1,6 @@
 """What a stream is compared with: the reference's statistics, small enough for a bundle, and the limits they allow.
 
-Two kinds of quantities, each with its tests; S is a new record's value, X_1 ... X_n the reference's:
+Three kinds of quantities, each with its tests; S is a new record's value, X_1 ... X_n the reference's:
 
     value   `higher`     x = the mid-rank of S among the X           limit 1/2 + √(log(1/δ) / 6n)
             `lower`      x = 1 - mid-rank                            the same
@@ -8,6 +8,7 @@ Two kinds of quantities, each with its tests; S is a new record's value, X_1 ...
             `low tail`   x = 1 if S < X_(k+1), the first 5 %         the same
     rate    `higher`     x = S, which is 0 or 1                      limit: Clopper-Pearson's upper one of the hits
             `lower`      x = 1 - S                                   1 - Clopper-Pearson's lower one
+    fault   `higher`     as of a rate: fewer faults than before are no alarm
 
 **A reference is finite, and a test that never ends would find that out.** The limits therefore hold the true mean with
 probability 1 - δ over the draw of the reference, δ divided by the number of tests. Given the reference the mean of the
@@ -27,6 +28,7 @@ Shapes: N records, Q quantities, J tests, B records of a batch.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, log, sqrt
@@ -40,17 +42,18 @@ from ringlight.errors import DataError
 from ringlight.evaluation.inputs import FloatArray, IntArray
 from ringlight.evaluation.units import find_units, unit_sums
 
-Kind = Literal["value", "rate"]
+Kind = Literal["value", "rate", "fault"]
 Side = Literal["higher", "lower", "high tail", "low tail"]
 SIDES: dict[Kind, tuple[Side, ...]] = {
     "value": ("higher", "lower", "high tail", "low tail"),
     "rate": ("higher", "lower"),
+    "fault": ("higher",),
 }
 """The tests of each kind of quantity."""
 
 TAIL = 0.05
 """The share of the reference in each tail."""
-MOST_QUANTILES = 512
+MOST_QUANTILES = 256
 """Values that are kept of a quantity: all of them, or so many quantiles."""
 NUM_BINS = 10
 """Bins of the population stability index."""
@@ -64,7 +67,7 @@ class Quantity:
 
     `num_records` records were measured, which say as much as `effective` independent ones. Of a value, `quantiles` are
     sorted (all the values of a small reference), and at most 5 % of its records lie below `low` and above `high`; of a
-    rate, `mean` is the share of ones.
+    rate or fault, `mean` is the share of ones.
     """
 
     name: str
@@ -77,10 +80,8 @@ class Quantity:
     high: float = 1.0
 
     @classmethod
-    def of(
-        cls, name: str, kind: Kind, values: npt.ArrayLike, *, groups: Sequence[Hashable] | None = None
-    ) -> Self:
-        """Describe the reference's values (N,), finite; of a rate they are 0 and 1.
+    def of(cls, name: str, kind: Kind, values: npt.ArrayLike, *, groups: Sequence[Hashable] | None = None) -> Self:
+        """Describe the reference's values (N,), finite; of a rate or a fault they are 0 and 1.
 
         Args:
             name: what the quantity is called.
@@ -94,11 +95,11 @@ class Quantity:
         column = np.asarray(values, np.float64)
         if column.ndim != 1 or not len(column) or not np.isfinite(column).all():
             raise _wrong(name, "finite numbers (N,), at least one", f"shape {column.shape}", "check the model for NaN")
-        if kind == "rate" and not np.isin(column, (0, 1)).all():
+        if kind != "value" and not np.isin(column, (0, 1)).all():
             raise _wrong(name, "0 and 1", "other numbers", "watch it as a value")
         size, effective = len(column), effective_records(groups, len(column))
         mean = float(column.mean())
-        if kind == "rate":
+        if kind != "value":
             return cls(name=name, kind=kind, num_records=size, effective=effective, mean=mean)
         ordered = np.sort(column)
         few = int(TAIL * size)
@@ -121,8 +122,8 @@ class Quantity:
     def observe(self, values: npt.ArrayLike) -> FloatArray:
         """Return what the tests of :data:`SIDES` see of new values (B,): numbers (B, sides) from 0 to 1; NaN stays."""
         column = np.asarray(values, np.float64)
-        if self.kind == "rate":
-            return np.stack([column, 1 - column], axis=1)
+        if self.kind != "value":
+            return np.stack([column, 1 - column], axis=1)[:, : len(SIDES[self.kind])]
         missing = np.isnan(column)
         ranks = self.ranks(column)
         tails = [np.where(missing, np.nan, column > self.high), np.where(missing, np.nan, column < self.low)]
@@ -133,10 +134,9 @@ class Quantity:
 
         A limit of 1 or more says that the reference is too small for this test.
         """
-        if self.kind == "rate":
-            hits = self.mean * self.effective
-            bounds = [upper_limit(hits, self.effective, risk), upper_limit(self.effective - hits, self.effective, risk)]
-            return np.array(bounds) + tolerance
+        if self.kind != "value":
+            hits = (self.mean * self.effective, (1 - self.mean) * self.effective)[: len(SIDES[self.kind])]
+            return np.array([upper_limit(count, self.effective, risk) for count in hits]) + tolerance
         rough = 1 / len(self.quantiles) if self.num_records > len(self.quantiles) else 0.0
         middle = 0.5 + sqrt(log(1 / risk) / (6 * self.effective)) + rough
         share = self.effective / self.num_records
@@ -146,7 +146,7 @@ class Quantity:
     @property
     def edges(self) -> FloatArray:
         """The inner edges of the bins of the population stability index: the reference's deciles, each once."""
-        if self.kind == "rate":
+        if self.kind != "value":
             return np.array([0.5])
         return np.unique(np.quantile(self.quantiles, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf"))
 
@@ -157,19 +157,21 @@ class Quantity:
 
     def expected(self) -> FloatArray:
         """Return the reference's records in each bin."""
-        if self.kind == "rate":
+        if self.kind != "value":
             return np.array([1 - self.mean, self.mean]) * self.num_records
         counts = np.bincount(self.bins(self.quantiles), minlength=len(self.edges) + 1)
         return np.asarray(counts * (self.num_records / len(self.quantiles)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; the quantiles as base64 of little-endian double precision."""
         values: dict[str, Any] = {
             "name": self.name, "kind": self.kind, "num_records": self.num_records, "effective": self.effective,
             "mean": self.mean,
         }  # fmt: skip
         if self.kind == "value":
-            kept = [float(f"{value:.7g}") for value in self.quantiles]
+            # In full: a constant must still be equal to itself when it comes back.
+            packed = np.array(self.quantiles, "<f8").tobytes()
+            kept = base64.b64encode(packed).decode("ascii")
             values |= {"quantiles": kept, "low": self.low, "high": self.high}
         return values
 
@@ -182,7 +184,8 @@ class Quantity:
         """
         fix = "export the model again, or take the reference again"
         try:
-            made = cls(**{**values, "quantiles": tuple(map(float, values.get("quantiles", ())))})
+            packed = base64.b64decode(values.get("quantiles", ""), validate=True)
+            made = cls(**{**values, "quantiles": tuple(np.frombuffer(packed, "<f8").tolist())})
             numbers = (made.num_records, made.effective, made.mean, made.low, made.high, *made.quantiles)
             sound = made.kind in get_args(Kind) and all(isfinite(number) for number in numbers)
             sound = sound and 0 < made.effective <= made.num_records

@@ -11,8 +11,8 @@ The usual marks (below 0.1 nothing, from 0.25 much) know no sample size. Where n
                                                    independent records in the two samples)
 
 so that with ten bins and 100 records on either side a PSI of 0.18 is average and 0.1 is nothing. :func:`psi_limit` is
-what an index is judged against. For a fixed window it is a test; looked at all the time it raises false alarms, which is
-why it is shown and the tests of :mod:`ringlight.evaluation.drift` decide.
+what an index is judged against. For a fixed window it is a test; looked at all the time it raises false alarms, so that
+it is shown and the tests of :mod:`ringlight.evaluation.drift` decide.
 
 Shapes: B bins.
 """
