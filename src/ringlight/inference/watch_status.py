@@ -124,6 +124,7 @@ class WatchStatus:
             labels = {**model, "quantity": one.name}
             numbers = {
                 "alarm": float(one.alarm), "evidence": one.evidence, "recent": one.recent, "reference": one.mean,
+                "reference_low": one.low, "reference_high": one.high, "recent_records": float(one.num_recent),
                 "psi": one.psi, "psi_limit": one.psi_limit,
             }  # fmt: skip
             found += [(PREFIX + name, labels, float(value)) for name, value in numbers.items() if value is not None]

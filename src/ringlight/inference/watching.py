@@ -183,6 +183,11 @@ class Watch:
         name = self.reference.quantities[row].name
         return any((alarm.quantity, alarm.side) == (name, side) for alarm in self._alarms)
 
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms that stand, in order."""
+        return tuple(self._alarms)
+
     def status(self) -> WatchStatus:
         """Return everything the watch knows at this moment."""
         with self._lock:
