@@ -76,8 +76,9 @@ class Line:
         means = class_means(pool.features[train], labels[train], self.classes)
         names = ("energy", "distance")
         scores = strangeness(names, self._logits(pool.take(held)), pool.features[held], means)
+        rule = fix_open_set(scores, 0.95, means=means)
         bundle = Bundle(
-            {}, "multiclass", self.classes, SPEC, open_set=fix_open_set(scores, 0.95, means=means).to_dict()
+            architecture={}, task="multiclass", classes=self.classes, input_spec=SPEC, open_set=rule.to_dict()
         )
         self.decider = Decider(bundle)
         reference = WatchReference.of([(measure(self.decide(pool.take(held)), pool.inputs[held]), None)])

@@ -37,8 +37,6 @@ from ringlight.evaluation.inputs import BoolArray, FloatArray, IntArray
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """The shares of a capital that are put at stake: small ones find small changes, large ones find large changes soon."""
-CEILING = 1e100
-"""Where a capital stops growing: an alarm that stands for days must not overflow."""
 
 
 class Detectors:
@@ -103,7 +101,8 @@ class Detectors:
     def _bet(self, full: BoolArray) -> None:
         gain = self.sums[full] / self.counts[full] / self.limits[full] - 1
         grown = (self.capital[full] + 1) * (1 + self._fractions * gain[:, None])
-        self.capital[full] = np.minimum(grown, CEILING)
+        # More is not needed for an alarm. It must not overflow, and not take as long to fall again as it has risen.
+        self.capital[full] = np.minimum(grown, len(FRACTIONS) * self.threshold)
         self.sums[full], self.counts[full] = 0.0, 0
         new = full & (self.since < 0) & (self.evidence >= 1)
         self.since[new] = self.seen[new]

@@ -1,4 +1,4 @@
-"""What a watch has seen, as values: for tables, for JSON, and as samples for a metrics page.
+"""What a watch has seen, as values: for tables, for JSON, and as numbers for a metrics page.
 
 Shapes: Q quantities.
 """
@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from ringlight.errors import DataError
+from ringlight.evaluation.drift_reference import SIDES
+from ringlight.inference.watch_reference import kind_of
 
-PREFIX = "ringlight_watch_"
+FAULT = "fault/"
+"""What the names of faults begin with among the numbers of a status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,45 +94,69 @@ class WatchStatus:
         """Return plain values for JSON."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Build from what :meth:`to_dict` returns.
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers by a flat name, for a metrics page; what is not known yet is left out.
 
-        Raises:
-            DataError: it is no status; `where` names where it comes from.
-        """
-        try:
-            return cls(**{
-                **values,
-                "quantities": tuple(QuantityStatus(**one) for one in values["quantities"]),
-                "faults": tuple(FaultStatus(**one) for one in values["faults"]),
-                "alarms": tuple(Alarm(**one) for one in values["alarms"]),
-            })  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as error:
-            fix = "ask a server of this version of Ringlight"
-            raise DataError("the status of a watch", got=str(error), where=where, fix=fix) from error
-
-    def samples(self) -> list[tuple[str, dict[str, str], float]]:
-        """Return (metric, labels, value) for a metrics page; what is not known yet is left out.
+        `records`, `run_length`, `block`; of each quantity `NAME.FIELD`, of each fault `fault/NAME.FIELD`, and for each
+        alarm that stands `NAME.SIDE`, the record at which it was raised. :meth:`of_numbers` is the way back.
 
         Examples:
-            >>> status = WatchStatus(model="strip@3", started="", records=7, run_length=1e6, block=10, quantities=(),
-            ...                      faults=(), alarms=())
-            >>> status.samples()[0]
-            ('ringlight_watch_records_total', {'model': 'strip@3'}, 7.0)
+            >>> alarm = Alarm(quantity="input/brightness", side="lower", record=4711, time="2026-11-29T08:00:00+00:00")
+            >>> status = WatchStatus(model="strip", started="", records=5000, run_length=1e6, block=10, quantities=(),
+            ...                      faults=(), alarms=(alarm,))
+            >>> status.numbers()["input/brightness.lower"]
+            4711.0
         """
-        model = {"model": self.model}
-        found = [(f"{PREFIX}records_total", model, float(self.records)), (f"{PREFIX}alarms", model, len(self.alarms))]
-        for one in self.quantities:
-            labels = {**model, "quantity": one.name}
-            numbers = {
-                "alarm": float(one.alarm), "evidence": one.evidence, "recent": one.recent, "reference": one.mean,
-                "reference_low": one.low, "reference_high": one.high, "recent_records": float(one.num_recent),
-                "psi": one.psi, "psi_limit": one.psi_limit,
-            }  # fmt: skip
-            found += [(PREFIX + name, labels, float(value)) for name, value in numbers.items() if value is not None]
-        for fault in self.faults:
-            labels = {**model, "fault": fault.name}
-            found.append((f"{PREFIX}confirmed_total", labels, float(fault.confirmed)))
-            found.append((f"{PREFIX}faults_total", labels, float(fault.faults)))
-        return found
+        found: dict[str, float | None] = {"records": self.records, "run_length": self.run_length, "block": self.block}
+        rows = [(one.name, asdict(one)) for one in self.quantities]
+        rows += [(FAULT + one.name, asdict(one)) for one in self.faults]
+        for name, values in rows:
+            found |= {f"{name}.{field}": value for field, value in values.items() if field not in ("name", "kind")}
+        found |= {f"{alarm.quantity}.{alarm.side}": alarm.record for alarm in self.alarms}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+    @classmethod
+    def of_numbers(cls, model: str, numbers: Mapping[str, float]) -> Self:
+        """Build from what :meth:`numbers` returned; times are not among them, and are empty.
+
+        Raises:
+            DataError: numbers are missing.
+        """
+        groups: dict[str, dict[str, float]] = {}
+        for key, value in numbers.items():
+            name, _, field = key.rpartition(".")
+            groups.setdefault(name, {})[field] = value
+        try:
+            totals = groups.pop("")
+            quantities = [_quantity(name, found) for name, found in groups.items() if not name.startswith(FAULT)]
+            faults = [
+                _fault(name.removeprefix(FAULT), found) for name, found in groups.items() if name.startswith(FAULT)
+            ]
+            alarms = [
+                Alarm(quantity=name, side=side, record=int(found[side]), time="")
+                for name, found in groups.items()
+                for side in SIDES["value"]
+                if side in found
+            ]
+            return cls(
+                model=model, started="", records=int(totals["records"]), run_length=totals["run_length"],
+                block=int(totals["block"]), quantities=tuple(quantities), faults=tuple(faults), alarms=tuple(alarms),
+            )  # fmt: skip
+        except (KeyError, ValueError) as error:
+            fix = "ask a server of this version of Ringlight"
+            raise DataError("the numbers of a watch", got=f"none called {error}", where=model, fix=fix) from error
+
+
+def _quantity(name: str, found: Mapping[str, float]) -> QuantityStatus:
+    return QuantityStatus(
+        name=name, kind=kind_of(name), mean=found["mean"], low=found["low"], high=found["high"],
+        recent=found.get("recent"), num_recent=int(found["num_recent"]), evidence=found["evidence"],
+        psi=found.get("psi"), psi_limit=found.get("psi_limit"), alarm=bool(found["alarm"]),
+    )  # fmt: skip
+
+
+def _fault(name: str, found: Mapping[str, float]) -> FaultStatus:
+    return FaultStatus(
+        name=name, faults=int(found["faults"]), confirmed=int(found["confirmed"]), rate=found.get("rate"),
+        low=found["low"], high=found["high"], expected=found.get("expected"),
+    )  # fmt: skip
