@@ -53,17 +53,28 @@ def input_statistics(
 
 
 def _of_images(inputs: npt.NDArray[np.float32], names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-    means = inputs.mean(axis=(2, 3), dtype=np.float64)
+    table = np.array([_of_image(image) for image in inputs])
+    means, spread, sharpness = table[:, :-2], table[:, -2], table[:, -1]
     brightness = means.mean(axis=1)
-    gray = inputs[:, 0] if inputs.shape[1] == 1 else inputs.mean(axis=1)
-    found = {
-        "brightness": brightness,
-        "contrast": gray.std(axis=(1, 2), dtype=np.float64),
-        "sharpness": np.array([cv2.Laplacian(image, cv2.CV_32F).var(dtype=np.float64) for image in gray]),
-    }
+    found = {"brightness": brightness, "contrast": spread, "sharpness": sharpness}
     if inputs.shape[1] > 1:
         found |= {f"offset {name}": means[:, column] - brightness for column, name in enumerate(names)}
     return found
+
+
+def _of_image(image: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """Return the mean of each channel, the spread of their mean, and the variance of its Laplacian.
+
+    OpenCV adds up in double precision and in one pass, ten times as fast as numpy does.
+    """
+    share, gray = 1 / len(image), image[0]
+    if len(image) > 1:
+        gray = np.asarray(cv2.addWeighted(image[0], share, image[1], share, 0))
+    for channel in image[2:]:
+        gray = np.asarray(cv2.scaleAdd(channel, share, gray))
+    spread = float(cv2.meanStdDev(gray)[1][0, 0])
+    edges = float(cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_32F))[1][0, 0])
+    return (*(cv2.mean(channel)[0] for channel in image), spread, edges**2)
 
 
 def _of_windows(inputs: npt.NDArray[np.float32], names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:

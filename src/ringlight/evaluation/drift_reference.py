@@ -31,6 +31,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite, log, sqrt
 from typing import Any, Literal, Self, get_args
 
@@ -61,7 +62,7 @@ TOLERANCE = 0.03
 """How far a mean may move that is in [0, 1] before it matters to anybody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is looked up for every record is worked out once
 class Quantity:
     """What is kept of one quantity of the reference.
 
@@ -115,7 +116,7 @@ class Quantity:
 
     def ranks(self, values: npt.ArrayLike) -> FloatArray:
         """Return the mid-ranks of values among the reference, from 0 (below all) to 1 (above all); NaN stays."""
-        column, table = np.asarray(values, np.float64), np.array(self.quantiles)
+        column, table = np.asarray(values, np.float64), self._table
         below, within = np.searchsorted(table, column, "left"), np.searchsorted(table, column, "right")
         return np.where(np.isnan(column), np.nan, (below + within) / (2 * len(table)))
 
@@ -143,20 +144,25 @@ class Quantity:
         tail = upper_limit(int(TAIL * self.num_records) * share, self.effective, risk)
         return np.array([middle, middle, tail, tail]) + tolerance
 
-    @property
+    @cached_property
+    def _table(self) -> FloatArray:
+        return np.array(self.quantiles)
+
+    @cached_property
     def edges(self) -> FloatArray:
         """The inner edges of the bins of the population stability index: the reference's deciles, each once."""
         if self.kind != "value":
             return np.array([0.5])
-        return np.unique(np.quantile(self.quantiles, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf"))
+        return np.unique(np.quantile(self._table, np.arange(1, NUM_BINS) / NUM_BINS, method="inverted_cdf"))
 
     def bins(self, values: npt.ArrayLike) -> IntArray:
         """Return the bin (B,) of each value, from 0; -1 where there is none."""
         column = np.asarray(values, np.float64)
         return np.where(np.isnan(column), -1, np.searchsorted(self.edges, column, "left"))
 
+    @cached_property
     def expected(self) -> FloatArray:
-        """Return the reference's records in each bin."""
+        """The reference's records in each bin."""
         if self.kind != "value":
             return np.array([1 - self.mean, self.mean]) * self.num_records
         counts = np.bincount(self.bins(self.quantiles), minlength=len(self.edges) + 1)

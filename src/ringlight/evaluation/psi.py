@@ -19,6 +19,8 @@ Shapes: B bins.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -73,7 +75,12 @@ def psi_limit(num_expected: float, num_actual: float, num_bins: int, *, level: f
         raise _wrong("psi_limit", "records above 0, a bin, a level between 0 and 1", got, "pass sample sizes")
     if num_bins == 1:
         return 0.0
-    return float((1 / num_expected + 1 / num_actual) * stats.chi2.isf(level, num_bins - 1))
+    return (1 / num_expected + 1 / num_actual) * _quantile(level, num_bins - 1)
+
+
+@cache  # asked for every quantity, whenever somebody looks
+def _quantile(level: float, degrees: int) -> float:
+    return float(stats.chi2.isf(level, degrees))
 
 
 def _wrong(where: str, expected: str, got: str, fix: str) -> DataError:

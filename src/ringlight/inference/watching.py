@@ -170,7 +170,7 @@ class Watch:
         columns = [measured.get(one.name, nothing) for one in quantities]
         seen = [one.observe(column) for one, column in zip(quantities, columns, strict=True)]
         self._detectors.update(np.concatenate(seen, axis=1)[:, self._kept])
-        raised = [place for place in np.flatnonzero(self._detectors.alarms) if not self._stands(place)]
+        raised = [place for place in np.flatnonzero(self._detectors.alarms).tolist() if not self._stands(place)]
         for place in raised:
             row, side = self._tests[place]
             alarm = Alarm(quantity=quantities[row].name, side=side, record=self._records, time=_now())
@@ -215,7 +215,7 @@ class Watch:
             high = min(1.0, self._limits[row, "higher"])
         index = limit = None
         if len(values):
-            expected = quantity.expected()
+            expected = quantity.expected
             index = psi(expected, np.bincount(quantity.bins(values), minlength=len(expected)))
             limit = psi_limit(quantity.effective, len(values), len(expected))
         return QuantityStatus(

@@ -83,12 +83,12 @@ def test_a_large_reference_is_kept_as_quantiles() -> None:
     assert len(quantity.quantiles) == 256
     exact = np.searchsorted(np.sort(values), [-2.0, 0.1, 2.0]) / 20_000
     np.testing.assert_allclose(quantity.ranks([-2.0, 0.1, 2.0]), exact, atol=1 / 256)
-    np.testing.assert_allclose(quantity.expected(), 2000, atol=100)
+    np.testing.assert_allclose(quantity.expected, 2000, atol=100)
 
 
 def test_bins_are_the_references_deciles() -> None:
     quantity = Quantity.of("u", "value", np.arange(100.0))
-    np.testing.assert_array_equal(quantity.expected(), np.full(10, 10))
+    np.testing.assert_array_equal(quantity.expected, np.full(10, 10))
     assert quantity.bins([-5.0, 9.0, 9.5, 1000.0, np.nan]).tolist() == [0, 0, 1, 9, -1]
 
 
@@ -104,7 +104,7 @@ def test_a_constant_that_stays_constant_is_no_drift() -> None:
     quantity = Quantity.from_dict(Quantity.of("offset", "value", np.full(100, 0.1)).to_dict())
     assert quantity.observe([0.1]).tolist() == [[0.5, 0.5, 0, 0]]
     assert quantity.observe([0.2]).tolist() == [[1, 0, 1, 0]]
-    assert quantity.expected().tolist() == [100, 0]
+    assert quantity.expected.tolist() == [100, 0]
 
 
 @pytest.mark.parametrize(
