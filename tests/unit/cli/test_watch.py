@@ -20,8 +20,8 @@ def _own_logging(own_logging: None) -> None:
 
 def status(*alarms: Alarm) -> WatchStatus:
     light = QuantityStatus(
-        name="input/brightness", kind="value", mean=0.5, low=0.25, high=0.75, recent=0.125, num_recent=140, evidence=1.0,
-        psi=3.0, psi_limit=0.5, alarm=bool(alarms),
+        name="input/brightness", kind="value", mean=0.5, low=0.25, high=0.75, recent=0.125, num_recent=140,
+        evidence=1.0, psi=3.0, psi_limit=0.5, alarm=bool(alarms),
     )  # fmt: skip
     rate = QuantityStatus(
         name="rate/pit", kind="rate", mean=0.1, low=0.0, high=0.2, recent=None, num_recent=0, evidence=0.0, psi=None,
