@@ -136,7 +136,7 @@ class WatchStatus:
                 Alarm(quantity=name, side=side, record=int(found[side]), time="")
                 for name, found in groups.items()
                 for side in SIDES["value"]
-                if side in found
+                if side in found and found["alarm"]  # a metrics page may still show one that was taken back
             ]
             return cls(
                 model=model, started="", records=int(totals["records"]), run_length=totals["run_length"],
