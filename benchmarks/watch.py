@@ -32,7 +32,7 @@ from _data import real_data
 from ringlight.data.content import hash_contents
 from ringlight.data.folder import FolderSource
 from ringlight.data.preprocess import InputSpec, Pixels, prepare, read_image
-from ringlight.evaluation.open_set import class_means, fix_open_set, strangeness
+from ringlight.evaluation.open_set import SCORES, class_means, fix_open_set, strangeness
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.decisions import Decider, Result
 from ringlight.inference.watch_reference import WatchReference, measure
@@ -75,8 +75,7 @@ class Line:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
         self.model = model.fit(pool.features[train], labels[train])
         means = class_means(pool.features[train], labels[train], self.classes)
-        names = ("energy", "distance")
-        scores = strangeness(names, self._logits(pool.take(held)), pool.features[held], means)
+        scores = strangeness(SCORES["both"], self._logits(pool.take(held)), pool.features[held], means)
         rule = fix_open_set(scores, 0.95, means=means)
         bundle = Bundle(
             architecture={}, task="multiclass", classes=self.classes, input_spec=SPEC, open_set=rule.to_dict()
@@ -178,7 +177,7 @@ def main() -> None:
     asked = options.parse_args()
     LOGGER.setLevel("ERROR")  # every alarm would be a line
     data, features = load()
-    labels, uris = np.asarray(data.targets()), [str(uri) for uri in data.uris]
+    labels, uris = np.asarray(data.targets(), np.int64), [str(uri) for uri in data.uris]
     pool = pool_of(uris, None, features)
     order = np.random.default_rng(0).permutation(len(labels))
     train, held, rest = order[:900], order[900:1260], order[1260:]

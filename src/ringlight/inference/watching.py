@@ -142,14 +142,14 @@ class Watch:
         if due:
             self.save()
 
-    def confirm(self, record: str, labels: Sequence[str]) -> bool:
+    def confirm(self, record: str, labels: str | Sequence[str]) -> bool:
         """Take the truth of a record that was observed: its class, its classes, or none (a good part).
 
         A class the model does not know counts as a defect that was decided wrongly. Returns False where the record is
         not remembered: it was never observed, too long ago, or was confirmed before.
         """
         with self._lock:
-            found = self._remembered.confirm(record, labels)
+            found = self._remembered.confirm(record, [labels] if isinstance(labels, str) else labels)
             if found is not None:
                 self._take(found, 1)
         return found is not None

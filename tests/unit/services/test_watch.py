@@ -198,7 +198,7 @@ def test_a_servers_numbers_are_read_back(images: Path, monkeypatch: pytest.Monke
         asked.append((address, timeout))
         return Answer()
 
-    monkeypatch.setattr(watch_server.urllib.request, "urlopen", open_address)
+    monkeypatch.setattr("urllib.request.urlopen", open_address)
     assert len(watch_server.watch_server("http://127.0.0.1:8000/")) == 2
     assert asked == [("http://127.0.0.1:8000/metrics", 5.0)]
     page = "up 1.0\n"
@@ -215,7 +215,7 @@ def test_an_address_that_is_none_and_a_server_that_is_away(monkeypatch: pytest.M
     def away(address: str, timeout: float) -> None:
         raise OSError("connection refused")
 
-    monkeypatch.setattr(watch_server.urllib.request, "urlopen", away)
+    monkeypatch.setattr("urllib.request.urlopen", away)
     with pytest.raises(
         UserError, match="expected an answer from http://h:1/metrics, got connection refused; check that"
     ):
