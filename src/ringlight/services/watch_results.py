@@ -34,20 +34,22 @@ def results_of(path: Path, decider: Decider) -> Iterator[Result]:
     """
     rows = _lines(path) if path.suffix.lower() in JSON_LINES else _table(path)
     classes = decider.bundle.classes
-    missing = [name for name in classes if rows and name not in rows[0]]
+    # A class that is called as another column is ("unknown") has a longer name there.
+    columns = [longer if rows and (longer := f"probability/{name}") in rows[0] else name for name in classes]
+    missing = [name for name in columns if rows and name not in rows[0]]
     if missing or not rows:
         got = f"no column `{missing[0]}`" if missing else "no row"
         fix = "name what `ringlight predict MODEL --out FILE` wrote for this model"
         raise DataError(f"a column for each class: {', '.join(classes)}", got=got, where=str(path), fix=fix)
-    kept = [row for row in rows if all(row.get(name) not in (None, "") for name in classes)]
+    kept = [row for row in rows if all(row.get(name) not in (None, "") for name in columns)]
     for start in range(0, len(kept), AT_ONCE):
-        yield _decisions(kept[start : start + AT_ONCE], decider, path)
+        yield _decisions(kept[start : start + AT_ONCE], columns, decider, path)
 
 
-def _decisions(rows: Sequence[Mapping[str, Any]], decider: Decider, path: Path) -> Result:
+def _decisions(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decider: Decider, path: Path) -> Result:
     bundle = decider.bundle
     try:
-        probabilities = np.array([[float(row[name]) for name in bundle.classes] for row in rows])
+        probabilities = np.array([[float(row[name]) for name in columns] for row in rows])
     except ValueError as error:
         raise DataError("probabilities", got=str(error), where=str(path), fix="write the results again") from error
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
