@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, jobs, judging, runs, tune, versions, worker
+from ringlight.cli import crossval, data, jobs, judging, runs, tune, versions, watch, worker
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -193,6 +193,7 @@ app.command(short_help="Train a recipe once a fold, and tell how far its scores 
 app.command(short_help="Judge a trained model again, also on new data.")(judging.evaluate)
 app.command(short_help="Put runs side by side, with the interval of each difference.")(judging.compare)
 app.command(short_help="Search better settings for a recipe.")(tune.tune)
+app.command(short_help="Compare a line with what its model was validated on.")(watch.watch)
 app.command(short_help="Run the jobs that wait.")(worker.worker)
 
 

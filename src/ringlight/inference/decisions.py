@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ class Result:
     `scores` (N,) says how sure each decision is, from 0 to 1; `rejected` (N,) which are not sure enough and need a
     human, None when the model has no such limit. `uncertainties` (N,) of an evidential model are K / S, from near 0 to
     1: no evidence at all; None for every other model. `unknown` (N,) are those of no known class, which need a human as
-    well (they are in `rejected`), None when the model has no open-set rule.
+    well (they are in `rejected`), None when the model has no open-set rule; `strangeness` are that rule's scores (N,)
+    by name, high is strange, empty without one.
     """
 
     prediction: Prediction
@@ -57,6 +58,7 @@ class Result:
     rejected: npt.NDArray[np.bool_] | None = None
     uncertainties: npt.NDArray[np.float64] | None = None
     unknown: npt.NDArray[np.bool_] | None = None
+    strangeness: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one plain row an image: id, labels, a probability per class; `to_human` where the model has a limit.
@@ -121,9 +123,10 @@ class Decider:
         scores = decision_confidence(probabilities, self.point)
         limit = bundle.reject_threshold
         rejected = None if limit is None else scores < limit
-        unknown = None
+        unknown, strangeness = None, {}
         if self.open_set is not None:
-            unknown = self.open_set.strange(self.open_set.scores(logits, features))
+            strangeness = self.open_set.scores(logits, features)
+            unknown = self.open_set.strange(strangeness)
             rejected = unknown if rejected is None else rejected | unknown
         return Result(
             prediction=prediction,
@@ -135,6 +138,7 @@ class Decider:
             uncertainties=dirichlet_uncertainty(logits) if self._is_evidential else None,
             rejected=rejected,
             unknown=unknown,
+            strangeness=strangeness,
         )
 
 

@@ -19,6 +19,7 @@ from ringlight.training.plan import Plan
 from ringlight.training.results import hyper_parameters, results
 from ringlight.training.retrieval import write_embedding
 from ringlight.training.trackers import hand_over
+from ringlight.training.watch_reference import with_watch
 from ringlight.types import History, Prediction, RunControl, Tracker
 
 
@@ -52,7 +53,8 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     spent = {"fit": trained - started, "judge": judged - trained, "leak_probe": time.perf_counter() - judged}
     values = results(plan, folder.name, history, verdict, probe, where, spent, learner.notes, learner.phases)
     write_predictions(folder, verdict)
-    write_bundle(folder / "bundle", learner.bundle(verdict.metrics.to_dict(), verdict.rules), plan.module)
+    bundle = learner.bundle(verdict.metrics.to_dict(), verdict.rules)
+    write_bundle(folder / "bundle", with_watch(bundle, learner, plan.part("val"), verdict.validation), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
     values |= write_embedding(plan, learner, verdict, folder, tracker, len(history.rows))
     values |= open_set_of(plan, learner, verdict)
