@@ -19,7 +19,7 @@ def export(
         str,
         typer.Argument(metavar="MODEL", help="A run (its folder or name), a bundle, or a version: NAME, NAME@3."),
     ],
-    format: Annotated[  # noqa: A002 - the option's name
+    format: Annotated[
         str, typer.Option(metavar="FORMAT", help="onnx, openvino, torchscript or torch_export.")
     ] = "onnx",
     fp16: Annotated[

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ringlight.errors import BundleError, ModelError, UserError
+from ringlight.errors import ModelError, UserError
 from ringlight.files import sync_folder, unwritable
+from ringlight.inference import export_files
 from ringlight.inference.decisions import Decider
 from ringlight.inference.engines import Engine, TorchEngine
-from ringlight.inference.export_files import (
-    MODEL_FILES, PROBABILITIES, Export, Format, Inside, Precision, facts_of, write_index,
-)  # fmt: skip
+from ringlight.inference.export_files import MODEL_FILES, Export, Format, Inside, Precision
 from ringlight.inference.export_graph import ExportGraph
 from ringlight.inference.export_onnx import DEFAULT_OPSET, check_opset, program_of, write_onnx
 from ringlight.inference.export_parity import TOLERANCES, Parity, Sample, check_parity, probabilities_of
@@ -109,7 +108,7 @@ def export_model(bundle: Bundle, module: nn.Module, sample: Sample, out: Path, o
             raise _refusal(module, folder, parity, options, inside)
         if options.calibrated:
             _check_probabilities(engine, decider, sample, options.allowed)
-        facts = facts_of(
+        facts = export_files.facts_of(
             parity, format=options.format, precision=options.precision, preprocess=options.preprocess,
             calibrated=options.calibrated, opset=options.opset if options.format in ("onnx", "openvino") else None,
             input=graph.input_name, outputs=graph.output_names,
@@ -117,7 +116,7 @@ def export_model(bundle: Bundle, module: nn.Module, sample: Sample, out: Path, o
         )  # fmt: skip
         if options.precision == "bf16":
             facts["bf16"] = _in_bf16(folder / names[0], inside, reference, decider, sample)
-        write_index(folder, bundle, facts, names)
+        export_files.write_index(folder, bundle, facts, names)
         (folder / GRAPH).unlink(missing_ok=True)
     return Export(folder=out, bundle=bundle, facts=facts)
 
@@ -167,7 +166,7 @@ def _check_probabilities(engine: Any, decider: Decider, sample: Sample, toleranc
     """Refuse a graph whose calibrated probabilities are not those of its logits."""
     inputs = next(sample.batches())
     found = engine.everything(inputs)
-    apart = float(np.abs(found[PROBABILITIES] - probabilities_of(engine.run(inputs)[0], decider)).max())
+    apart = float(np.abs(found[export_files.PROBABILITIES] - probabilities_of(engine.run(inputs)[0], decider)).max())
     if not apart <= tolerance:
         raise ModelError(
             f"calibrated probabilities within {tolerance:g} of those of the logits", got=f"{apart:.2g}",

@@ -1,4 +1,4 @@
-"""An export as files: a folder with the graph and `export.json`, which is the bundle's index and how it was exported."""
+"""An export as files: a folder with the graph and `export.json`, the bundle's index with how it was exported."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ PREFIX = "module."
 
 def first_layer_off(
     module: nn.Module, graph: Path, model: Path, given: npt.NDArray[Any], prepared: npt.NDArray[np.float32],
-    *, format: Format, tolerance: float,  # noqa: A002 - its name everywhere
+    *, format: Format, tolerance: float,
 ) -> str | None:  # fmt: skip
     """Return the name of the first module whose output differs, with how far; None where no single one can be named.
 

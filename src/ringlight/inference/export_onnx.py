@@ -1,4 +1,4 @@
-"""To ONNX, through `torch.export`: a dynamic batch, names of the modules on the nodes, what a user needs as metadata."""
+"""To ONNX, through `torch.export`: a dynamic batch, the modules' names on the nodes, what a user needs as metadata."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _forget(model: Any) -> None:
 
 
 def metadata_of(bundle: Bundle, graph: ExportGraph) -> dict[str, str]:
-    """Return what an `.onnx` file says of itself (`metadata_props`): texts, of which all but the plain ones are JSON."""
+    """Return what an `.onnx` file says of itself (`metadata_props`): names and texts, everything else as JSON."""
     return {
         "producer": "ringlight",
         "architecture": str(bundle.architecture["name"]),

@@ -1,8 +1,8 @@
 """Is the exported model the trained model? Scores of both on the same real records, and what would be decided by them.
 
-The reference is PyTorch, eager, in single precision (:class:`~ringlight.inference.engines.TorchEngine`), one view of each
-record. Every batch goes through both; the first records go through the export once more by themselves, since a graph
-may have kept the number of records it was traced with.
+The reference is PyTorch, eager, in single precision (:class:`~ringlight.inference.engines.TorchEngine`), one view of
+each record. Every batch goes through both; the first records go through the export once more by themselves, since a
+graph may have kept the number of records it was traced with.
 
 **Tolerance.** The largest difference of a (calibrated) probability. Two runtimes add the same products in another
 order; over the families that Ringlight ships this moved probabilities by up to 2e-6 (a contract test), so 1e-4 in

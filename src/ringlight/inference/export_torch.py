@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import warnings
 import zipfile
 from pathlib import Path
@@ -177,7 +178,13 @@ def _pickled(archive: zipfile.ZipFile) -> str | None:
             try:
                 if example:  # none, as Ringlight writes it, is an empty file
                     torch.load(io.BytesIO(example), weights_only=True)
-            except Exception:  # whatever it is, the full unpickling would come next
+            except (
+                pickle.UnpicklingError,
+                RuntimeError,
+                EOFError,
+                ValueError,
+                KeyError,
+            ):  # next it is unpickled in full
                 return f"`{inner}`"
         elif inner.startswith("data/aotinductor"):
             return f"`{inner}`, compiled code"

@@ -40,7 +40,7 @@ def engine_of(export: Export, *, threads: int | None = None) -> Engine:
 
 
 def open_engine(
-    model: Path, format: Format, *, inside: Inside, outputs: tuple[str, ...], threads: int | None,  # noqa: A002
+    model: Path, format: Format, *, inside: Inside, outputs: tuple[str, ...], threads: int | None,
     bf16: bool = False,
 ) -> Any:  # fmt: skip
     """Open a model's file with the engine of its format.

@@ -31,7 +31,7 @@ EXPORTS = "exports"
 def export(
     model: Path | str,
     *,
-    format: str = "onnx",  # noqa: A002 - the command line's name
+    format: str = "onnx",
     precision: str = "f32",
     opset: int | None = None,
     preprocess: bool = False,
