@@ -157,7 +157,7 @@ def raw_of(prepared: npt.NDArray[np.float32], spec: Spec) -> npt.NDArray[Any]:
 
     Exact for pixels, each of which came out of a table of 256 different values. Windows that were normalised by
     channel come back within a unit in the last place. Windows normalised by themselves stay as they are: doing it
-    again changes nothing.
+    again changes no more than single precision had lost of a large offset.
 
     Examples:
         >>> spec = InputSpec(1, 2, mean=(0.4,), std=(0.2,))
