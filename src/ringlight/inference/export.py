@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ringlight.errors import ModelError, UserError
+from ringlight.errors import ModelError, UserError, did_you_mean
 from ringlight.files import sync_folder, unwritable
 from ringlight.inference import export_files
 from ringlight.inference.decisions import Decider
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 GRAPH = "graph.onnx"
 """What OpenVINO is converted from; it goes before the folder gets its name."""
+
+
+PRECISIONS: tuple[Precision, ...] = ("f32", "f16", "bf16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,11 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         check_opset(self.opset)
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                "f32, f16 or bf16", got=f"`{self.precision}`", where="precision",
+                fix=did_you_mean(self.precision, PRECISIONS),
+            )  # fmt: skip
         if self.precision == "bf16" and self.format != "openvino":
             raise UserError(
                 "--bf16 with --format openvino", got=self.format, where="--bf16",

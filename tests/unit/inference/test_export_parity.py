@@ -72,9 +72,7 @@ def test_the_largest_difference_is_of_calibrated_probabilities_and_names_its_rec
     moved[6] += [0.3, 0.0, 0.0]
     kept = Calibration(kind="temperature", calibrator=Calibrator("temperature", (0.5,)), accepted=True, reason="")
     found = parity(Fake(moved), calibration=kept.to_dict())
-    expected = max(
-        abs(softmax(LOGITS[row] / 2)[k] - softmax(moved[row] / 2)[k]) for row in range(60) for k in range(3)
-    )
+    expected = max(abs(softmax(LOGITS[row] / 2)[k] - softmax(moved[row] / 2)[k]) for row in range(60) for k in range(3))
     assert found.max_difference == pytest.approx(expected, abs=1e-7)
     assert (found.worst_record, found.is_within) == ("r6", False)
     assert found.mean_difference == pytest.approx(expected / 60, abs=1e-7)
@@ -107,9 +105,8 @@ def test_other_decisions_show_in_agreement_and_in_the_interval_of_the_metric() -
 
 def test_features_that_moved_are_refused_where_the_open_set_rule_looks_at_them() -> None:
     features = np.abs(np.random.default_rng(1).normal(size=(60, 2))).astype(np.float32)
-    rule = OpenSetRule(
-        accept=0.9, thresholds={"distance": 0.5}, num_records=10, accepted=0.9, means=np.eye(3, 2) + [[0, 0], [0, 0], [1, 1]]
-    )  # fmt: skip
+    means = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    rule = OpenSetRule(accept=0.9, thresholds={"distance": 0.5}, num_records=10, accepted=0.9, means=means)
     rules = {"open_set": rule.to_dict()}
     assert parity(Fake(LOGITS, features), reference=Fake(LOGITS, features), **rules).is_within
     found = parity(Fake(LOGITS, features * 1.1), reference=Fake(LOGITS, features), **rules)
