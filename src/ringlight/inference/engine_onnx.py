@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ringlight.inference.engines import Scored
 
 
+INPUTS = ("input", *RAW_INPUTS.values(), "features")
+"""What the input of a graph may be called: prepared, raw, or the features of a classical model."""
+
+
 class OnnxEngine:
     """Runs an `.onnx` file with ONNX Runtime.
 
@@ -96,12 +100,12 @@ def checked_names(inputs: list[str], outputs: list[str], inside: Inside, path: P
     Raises:
         BundleError: it is another.
     """
-    if len(inputs) != 1 or inputs[0] not in ("input", *RAW_INPUTS.values()) or LOGITS not in outputs:
+    if len(inputs) != 1 or inputs[0] not in INPUTS or LOGITS not in outputs:
         raise BundleError(
             f"one input `input`, {' or '.join(f'`{name}`' for name in RAW_INPUTS.values())} and an output `{LOGITS}`",
             got=f"{', '.join(inputs)} -> {', '.join(outputs)}", where=str(path), fix="export the model again",
         )  # fmt: skip
-    if (inputs[0] != "input") != (inside.raw_spec is not None):
+    if (inputs[0] in RAW_INPUTS.values()) != (inside.raw_spec is not None):
         raise BundleError(
             "an input as export.json tells it", got=f"`{inputs[0]}`", where=str(path),
             fix="open the folder of the export, not its file alone",

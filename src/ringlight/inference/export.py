@@ -25,7 +25,7 @@ from ringlight.inference.export_files import MODEL_FILES, Export, Format, Inside
 from ringlight.inference.export_graph import ExportGraph
 from ringlight.inference.export_onnx import DEFAULT_OPSET, check_opset, program_of, write_onnx
 from ringlight.inference.export_parity import TOLERANCES, Parity, Sample, check_parity, probabilities_of
-from ringlight.inference.exported import open_engine
+from ringlight.inference.exported import engine_of
 from ringlight.runtime import package_versions
 
 if TYPE_CHECKING:
@@ -103,34 +103,56 @@ def export_model(bundle: Bundle, module: nn.Module, sample: Sample, out: Path, o
         MissingExtraError: the format's library is not installed.
     """
     with new_folder(out) as folder:
-        graph = _write(bundle, module, sample, folder, options)
-        names = MODEL_FILES[options.format]
-        inside = Inside(bundle.input_spec if options.preprocess else None)
-        engine = open_engine(
-            folder / names[0], options.format, inside=inside, outputs=tuple(graph.output_names), threads=None
-        )
+        facts = _write(bundle, module, sample, folder, options)
         decider = Decider(bundle)
-        reference = TorchEngine(module, "cpu", embeds=graph.embeds)
+        engine = engine_of(Export(folder=folder, bundle=bundle, facts=facts))
+        reference = TorchEngine(module, "cpu", embeds=decider.needs_features)
         parity = check_parity(reference, engine, decider, sample, tolerance=options.allowed)
         if not parity.is_within:
-            raise _refusal(module, folder, parity, options, inside)
+            raise _refusal(bundle, module, folder, parity, options)
         if options.calibrated:
             _check_probabilities(engine, decider, sample, options.allowed)
-        facts = export_files.facts_of(
-            parity, format=options.format, precision=options.precision, preprocess=options.preprocess,
-            calibrated=options.calibrated, opset=options.opset if options.format in ("onnx", "openvino") else None,
-            input=graph.input_name, outputs=graph.output_names,
-            num_bytes=sum((folder / name).stat().st_size for name in names), made_with=package_versions(),
-        )  # fmt: skip
+        facts["parity"] = parity.to_dict()
         if options.precision == "bf16":
-            facts["bf16"] = _in_bf16(folder / names[0], inside, reference, decider, sample)
-        export_files.write_index(folder, bundle, facts, names)
+            facts |= {"precision": "bf16", "bf16": _in_bf16(folder, bundle, facts, reference, decider, sample)}
+        export_files.write_index(folder, bundle, facts, MODEL_FILES[options.format])
         (folder / GRAPH).unlink(missing_ok=True)
     return Export(folder=out, bundle=bundle, facts=facts)
 
 
-def _write(bundle: Bundle, module: nn.Module, sample: Sample, folder: Path, options: ExportOptions) -> ExportGraph:
-    """Write the files of a format, unchecked."""
+def _write(bundle: Bundle, module: nn.Module, sample: Sample, folder: Path, options: ExportOptions) -> dict[str, Any]:
+    """Write the files of a format, unchecked, and return what `export.json` says of them."""
+    if getattr(module, "is_estimator", False):
+        given, outputs, opset = _write_classical(bundle, module, folder, options)
+    else:
+        given, outputs, opset = _write_network(bundle, module, sample, folder, options)
+    names = MODEL_FILES[options.format]
+    return {
+        "format": options.format, "precision": "f32" if options.precision == "bf16" else options.precision,
+        "opset": opset, "preprocess": options.preprocess, "calibrated": options.calibrated, "input": given,
+        "outputs": outputs, "num_bytes": sum((folder / name).stat().st_size for name in names),
+        "made_with": package_versions(),
+    }  # fmt: skip
+
+
+def _write_classical(
+    bundle: Bundle, module: Any, folder: Path, options: ExportOptions
+) -> tuple[str, list[str], int | None]:
+    from ringlight.inference.export_classical import FEATURES_INPUT, OPSET, write_classical
+
+    if options.format != "onnx" or options.precision != "f32" or options.preprocess:
+        raise ModelError(
+            "--format onnx alone for a classical model", got=f"{options.format}, {options.precision}"
+            + ", --raw-input" * options.preprocess, where=type(module).__name__,
+            fix="its window features are computed outside the graph, in single precision",
+        )  # fmt: skip
+    path = folder / MODEL_FILES["onnx"][0]
+    return FEATURES_INPUT, write_classical(module, path, bundle=bundle, calibrated=options.calibrated), OPSET
+
+
+def _write_network(
+    bundle: Bundle, module: nn.Module, sample: Sample, folder: Path, options: ExportOptions
+) -> tuple[str, list[str], int | None]:
     half = options.precision == "f16"
     first = next(sample.batches(), None)
     if first is None or not len(first):
@@ -146,27 +168,28 @@ def _write(bundle: Bundle, module: nn.Module, sample: Sample, folder: Path, opti
         from ringlight.inference.export_torch import write_torchscript
 
         write_torchscript(graph, example, path)
-        return graph
+        return graph.input_name, graph.output_names, None
     program = program_of(graph, example)
     if options.format == "torch_export":
         from ringlight.inference.export_torch import write_torch_export
 
         write_torch_export(program, path)
-    elif options.format == "onnx":
+        return graph.input_name, graph.output_names, None
+    if options.format == "onnx":
         write_onnx(graph, program, path, bundle=bundle, opset=options.opset, half=half)
     else:
         from ringlight.inference.export_openvino import write_openvino
 
         write_onnx(graph, program, folder / GRAPH, bundle=bundle, opset=options.opset)
         write_openvino(folder / GRAPH, path, half=half)
-    return graph
+    return graph.input_name, graph.output_names, options.opset
 
 
-def _in_bf16(path: Path, inside: Inside, reference: Engine, decider: Decider, sample: Sample) -> dict[str, Any]:
+def _in_bf16(
+    folder: Path, bundle: Bundle, facts: dict[str, Any], reference: Engine, decider: Decider, sample: Sample
+) -> dict[str, Any]:
     """Return how far the model moves when OpenVINO computes in bfloat16; told, not judged: it was asked for."""
-    from ringlight.inference.engine_openvino import OpenVinoEngine
-
-    engine = OpenVinoEngine(path, precision="bf16", inside=inside)
+    engine = engine_of(Export(folder=folder, bundle=bundle, facts={**facts, "precision": "bf16"}))
     return check_parity(reference, engine, decider, sample, tolerance=1.0).to_dict()
 
 
@@ -182,10 +205,11 @@ def _check_probabilities(engine: Any, decider: Decider, sample: Sample, toleranc
         )  # fmt: skip
 
 
-def _refusal(module: nn.Module, folder: Path, parity: Parity, options: ExportOptions, inside: Inside) -> ModelError:
+def _refusal(bundle: Bundle, module: nn.Module, folder: Path, parity: Parity, options: ExportOptions) -> ModelError:
     """Describe an export that is another model than the one that was trained."""
+    inside = Inside(bundle.input_spec if options.preprocess else None)
     layer, graph = None, folder / (GRAPH if options.format == "openvino" else MODEL_FILES["onnx"][0])
-    if graph.is_file() and parity.worst_input is not None:
+    if graph.is_file() and parity.worst_input is not None and not getattr(module, "is_estimator", False):
         from ringlight.inference.export_layers import first_layer_off
 
         layer = first_layer_off(

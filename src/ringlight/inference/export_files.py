@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.data.preprocess import InputSpec
 from ringlight.data.specs import Spec
 from ringlight.errors import BundleError, UserError, did_you_mean
 from ringlight.files import file_sha256, write_json
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.bundle_files import check_file, digest, read_index
-
-if TYPE_CHECKING:
-    from ringlight.inference.export_parity import Parity
 
 Format = Literal["onnx", "openvino", "torchscript", "torch_export"]
 Precision = Literal["f32", "f16", "bf16", "int8"]
@@ -75,11 +71,6 @@ class Inside:
         from ringlight.inference.export_graph import raw_of
 
         return raw_of(inputs, self.raw_spec)
-
-
-def raw_input_name(spec: Spec) -> str:
-    """Return what the input of a graph is called that prepares it itself."""
-    return RAW_INPUTS["images" if isinstance(spec, InputSpec) else "windows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +146,3 @@ def read_export(path: Path) -> Export:
     for name, expected in files.items():
         check_file(folder / Path(name).name, expected)
     return Export(folder=folder, bundle=bundle, facts=facts)
-
-
-def facts_of(parity: Parity, **facts: Any) -> dict[str, Any]:
-    """Return what `export.json` says under `export`."""
-    return {**facts, "parity": parity.to_dict()}

@@ -30,9 +30,8 @@ from ringlight.data.specs import Spec
 from ringlight.data.window_spec import STILL, WindowSpec
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.inference.bundle import Bundle
+from ringlight.inference.export_files import FEATURES, LOGITS, PROBABILITIES, RAW_INPUTS
 from ringlight.models.heads import classifier_of
-
-LOGITS, FEATURES, PROBABILITIES = "logits", "features", "probabilities"
 
 
 class PixelPreparation(nn.Module):
@@ -127,7 +126,7 @@ class ExportGraph(nn.Module):
         """What the input is called."""
         if not self.preprocess:
             return "input"
-        return "pixels" if isinstance(self.spec, InputSpec) else "windows"
+        return RAW_INPUTS["images" if isinstance(self.spec, InputSpec) else "windows"]
 
     @property
     def output_names(self) -> list[str]:

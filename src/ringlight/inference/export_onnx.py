@@ -89,7 +89,7 @@ def write_onnx(
     if half:
         model = _halved(model)
     _forget(model)
-    onnx.helper.set_model_props(model, metadata_of(bundle, graph))
+    onnx.helper.set_model_props(model, metadata_texts(bundle, preprocess=graph.preprocess))
     if model.ByteSize() > LARGEST:
         raise ModelError(
             "weights of less than 2 GB", got=f"{model.ByteSize() / 1e9:.1f} GB", where="--format onnx",
@@ -118,7 +118,7 @@ def _forget(model: Any) -> None:
             node.metadata_props.add(key=key, value=value)
 
 
-def metadata_of(bundle: Bundle, graph: ExportGraph) -> dict[str, str]:
+def metadata_texts(bundle: Bundle, *, preprocess: bool) -> dict[str, str]:
     """Return what an `.onnx` file says of itself (`metadata_props`): names and texts, everything else as JSON."""
     return {
         "producer": "ringlight",
@@ -126,7 +126,7 @@ def metadata_of(bundle: Bundle, graph: ExportGraph) -> dict[str, str]:
         "task": bundle.task,
         "classes": json.dumps(list(bundle.classes), ensure_ascii=False),
         "input": json.dumps(bundle.input_spec.to_dict()),
-        "preprocess": json.dumps(graph.preprocess),
+        "preprocess": json.dumps(preprocess),
         "calibration": json.dumps(bundle.calibration.get("calibrator", {})),
         "operating_point": bundle.operating_point,
         "operating_points": json.dumps(bundle.operating_points),

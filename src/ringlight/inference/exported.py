@@ -31,6 +31,11 @@ def engine_of(export: Export, *, threads: int | None = None) -> Engine:
         BundleError: its model cannot be opened.
         MissingExtraError: the format's library is not installed.
     """
+    if export.facts["input"] == "features":
+        from ringlight.inference.engine_onnx import OnnxEngine
+        from ringlight.inference.export_classical import DescribedEngine, describing
+
+        return DescribedEngine(OnnxEngine(export.model, threads=threads), describing(export.bundle))
     bf16 = export.facts.get("precision") == "bf16"
     engine: Engine = open_engine(
         export.model, export.format, inside=export.inside, outputs=tuple(export.facts["outputs"]), threads=threads,
