@@ -2,7 +2,7 @@
 
     python run_onnx.py FOLDER IMAGE
 
-Shrink pictures with an area average, as training did; a picture of the model's size goes in as it is.
+Pillow's box filter shrinks pictures nearly as training did; a picture of the model's size goes in as it is.
 """
 
 import json
@@ -13,24 +13,27 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-folder, image = Path(sys.argv[1]), sys.argv[2]
-index = json.loads((folder / "export.json").read_text(encoding="utf-8"))
-spec, classes, point = index["input_spec"], index["classes"], index["operating_points"].get(index["operating_point"])
+index = json.loads((Path(sys.argv[1]) / "export.json").read_text(encoding="utf-8"))
+session = onnxruntime.InferenceSession(str(Path(sys.argv[1]) / "model.onnx"), providers=["CPUExecutionProvider"])
 
-picture = Image.open(image).convert("L" if spec["in_chans"] == 1 else "RGB")
-if spec["image_size"] is not None:
-    height, width = spec["image_size"]
+picture = Image.open(sys.argv[2]).convert("L" if index["input_spec"]["in_chans"] == 1 else "RGB")
+if index["input_spec"]["image_size"] is not None:
+    height, width = index["input_spec"]["image_size"]
     picture = picture.resize((width, height), Image.Resampling.BOX)
-pixels = np.asarray(picture, np.uint8).reshape(1, picture.height, picture.width, spec["in_chans"])
+pixels = np.asarray(picture, np.uint8).reshape(1, picture.height, picture.width, -1)
+scores = session.run(["probabilities"], {"pixels": pixels})[0][0]
 
-session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-(probabilities,) = session.run(["probabilities"], {"pixels": pixels})
-scores = probabilities[0]
-
+# The operating point that was fixed on validation: one threshold a class (or none), and a rule that uses them.
+point = index["operating_points"].get(index["operating_point"], {"rule": "default", "thresholds": [None] * len(scores)})
+limits = np.array([0.5 if value is None else value for value in point["thresholds"]])
 if index["task"] == "multilabel":  # every label from its threshold on
-    thresholds = [0.5] * len(classes) if point is None else point["thresholds"]
-    labels = [name for name, score, least in zip(classes, scores, thresholds, strict=True) if score >= least]
-else:  # the best class; docs/how-to/export.md has the other rules
-    labels = [classes[int(scores.argmax())]]
-told = {"labels": labels, "probabilities": dict(zip(classes, map(float, scores), strict=True))}
-sys.stdout.write(json.dumps(told) + "\n")
+    chosen = np.flatnonzero(scores >= limits)
+elif point["rule"] in ("gate", "good"):  # one class from (up to) its threshold, else the best of the others
+    one = next(k for k, value in enumerate(point["thresholds"]) if value is not None)
+    taken = scores[one] >= limits[one] if point["rule"] == "gate" else 1 - scores[one] < limits[one]
+    chosen = [one if taken else int(np.where(np.arange(len(scores)) == one, -1, scores).argmax())]
+else:  # the best class, each measured by its threshold where there are any
+    chosen = [int((scores / limits if point["rule"] == "scaled" else scores).argmax())]
+
+named = dict(zip(index["classes"], map(float, scores), strict=True))
+sys.stdout.write(json.dumps({"labels": [index["classes"][k] for k in chosen], "probabilities": named}) + "\n")
