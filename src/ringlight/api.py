@@ -250,6 +250,10 @@ def export(
     data: str | None = None,
     overrides: Sequence[str] = (),
     num_records: int = 200,
+    int8: bool = False,
+    max_loss: float | None = None,
+    guarded: Sequence[str] | None = None,
+    accept_undecided: bool = False,
     out: Path | str | None = None,
     module: nn.Module | None = None,
     workspace: Path | str | None = None,
@@ -267,6 +271,11 @@ def export(
         data: labelled records to check it on; None takes the run's validation part.
         overrides: configuration keys that say how `data` is read.
         num_records: no more than so many of them, evenly spaced.
+        int8: 8-bit whole numbers (onnx, openvino), calibrated on training records, with operating points fixed again;
+            refused where it decides worse.
+        max_loss: with `int8`: macro-F1 that may be lost; None takes 0.002.
+        guarded: with `int8`: classes whose recall may not fall; None takes those of operating points.
+        accept_undecided: with `int8`: go on where too few records say how good it is.
         out: the folder to write; None takes one in the workspace's `exports/`.
         module: the model itself, where it is in no catalogue.
         workspace: where runs and versions are looked up by name.
@@ -280,11 +289,13 @@ def export(
         MissingExtraError: the format's library is not installed.
     """
     from ringlight.services.exports import export as do
+    from ringlight.services.exports_int8 import Int8Options
 
+    choices = Int8Options(max_loss=max_loss, guarded=guarded, accept_undecided=accept_undecided) if int8 else None
     return do(
         _place(model), format=format, precision=precision, opset=opset, preprocess=preprocess, calibrated=calibrated,
         tolerance=tolerance, data=data, overrides=overrides, num_records=num_records,
-        out=None if out is None else Path(out), module=module, workspace=workspace,
+        out=None if out is None else Path(out), module=module, int8=choices, workspace=workspace,
     )  # fmt: skip
 
 

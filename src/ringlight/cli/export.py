@@ -28,6 +28,22 @@ def export(
     bf16: Annotated[
         bool, typer.Option("--bf16", help="OpenVINO computes in bfloat16; probabilities move, the report says how far.")
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="8-bit whole numbers, calibrated on training records, refused where it decides worse."
+        ),
+    ] = False,
+    max_loss: Annotated[
+        float | None, typer.Option(metavar="X", help="--int8: macro-F1 that may be lost (default: 0.002).")
+    ] = None,
+    guard: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="--int8: the recall of this class may not fall (may be repeated)."),
+    ] = None,
+    accept_undecided: Annotated[
+        bool, typer.Option("--accept-undecided", help="--int8: go on where too few records say how good it is.")
+    ] = False,
     opset: Annotated[int | None, typer.Option(metavar="N", help="ONNX's operator set (default: 18).")] = None,
     raw_input: Annotated[
         bool,
@@ -70,11 +86,18 @@ def export(
     """
     if fp16 and bf16:
         raise UserError("one of --fp16 and --bf16", got="both", where="ringlight models export", fix="leave one out")
+    if not int8 and (max_loss is not None or guard or accept_undecided):
+        raise UserError(
+            "--int8 beside --max-loss, --guard and --accept-undecided", got="none", where="ringlight models export",
+            fix="add --int8, or leave them out",
+        )  # fmt: skip
     from ringlight.services.exports import export as do
+    from ringlight.services.exports_int8 import Int8Options
 
     made = do(
         model, format=format, precision="f16" if fp16 else "bf16" if bf16 else "f32", opset=opset,
         preprocess=raw_input, calibrated=calibrated, tolerance=tolerance, data=data, num_records=records, out=out,
+        int8=Int8Options(max_loss=max_loss, guarded=guard, accept_undecided=accept_undecided) if int8 else None,
         workspace=workspace,
     )  # fmt: skip
     if json:
@@ -92,6 +115,8 @@ def _print(made: Export) -> None:
     print(f"{made.model}: {facts['format']}, {facts['precision']}{opset}, {size}")
     print(f"{facts['input']} -> {', '.join(facts['outputs'])}")
     for line in lines_of(facts["parity"]):
+        print(line)
+    for line in facts.get("int8", {}).get("lines", ()):
         print(line)
     if "bf16" in facts:
         print("in bfloat16, as it will run:")

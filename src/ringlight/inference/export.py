@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ GRAPH = "graph.onnx"
 """What OpenVINO is converted from; it goes before the folder gets its name."""
 
 
+Change = Callable[[Export, TorchEngine], Export]
+"""What is made of a proved export before it is written, such as a quantised model; the engine is PyTorch's."""
 PRECISIONS: tuple[Precision, ...] = ("f32", "f16", "bf16")
 
 
@@ -86,7 +88,10 @@ class ExportOptions:
         return TOLERANCES["f16" if self.precision == "f16" else "f32"] if self.tolerance is None else self.tolerance
 
 
-def export_model(bundle: Bundle, module: nn.Module, sample: Sample, out: Path, options: ExportOptions) -> Export:
+def export_model(
+    bundle: Bundle, module: nn.Module, sample: Sample, out: Path, options: ExportOptions,
+    change: Change | None = None,
+) -> Export:  # fmt: skip
     """Export a model and prove on a sample that it is still the same one.
 
     Args:
@@ -95,6 +100,7 @@ def export_model(bundle: Bundle, module: nn.Module, sample: Sample, out: Path, o
         sample: labelled records of its validation part.
         out: the folder to write; it must not be there.
         options: how.
+        change: what is made of the export once it is proved; it may refuse, and returns the export as it is then.
 
     Raises:
         UserError: the folder is there.
@@ -115,9 +121,12 @@ def export_model(bundle: Bundle, module: nn.Module, sample: Sample, out: Path, o
         facts["parity"] = parity.to_dict()
         if options.precision == "bf16":
             facts |= {"precision": "bf16", "bf16": _in_bf16(folder, bundle, facts, reference, decider, sample)}
-        export_files.write_index(folder, bundle, facts, MODEL_FILES[options.format])
+        made = Export(folder=folder, bundle=bundle, facts=facts)
+        if change is not None:
+            made = change(made, reference)
+        export_files.write_index(folder, made.bundle, made.facts, MODEL_FILES[options.format])
         (folder / GRAPH).unlink(missing_ok=True)
-    return Export(folder=out, bundle=bundle, facts=facts)
+    return replace(made, folder=out)
 
 
 def _write(bundle: Bundle, module: nn.Module, sample: Sample, folder: Path, options: ExportOptions) -> dict[str, Any]:

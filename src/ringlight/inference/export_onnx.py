@@ -135,6 +135,16 @@ def metadata_texts(bundle: Bundle, *, preprocess: bool) -> dict[str, str]:
     }
 
 
+def retell(path: Path, bundle: Bundle, *, preprocess: bool) -> None:
+    """Write the metadata of an `.onnx` file anew: its graph was changed, or the rules that go with it."""
+    import onnx
+
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata_texts(bundle, preprocess=preprocess))
+    path.write_bytes(model.SerializeToString())
+
+
 def metadata_in(path: Path) -> Mapping[str, Any]:
     """Return the metadata of an `.onnx` file as texts."""
     import onnx

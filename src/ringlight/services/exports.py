@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ringlight.data.preprocess import InputSpec
 from ringlight.errors import BundleError, DataError
 from ringlight.inference.export import ExportOptions, export_model
 from ringlight.inference.export_files import Export, check_format, is_export
-from ringlight.inference.export_parity import NUM_RECORDS, Inputs, Sample
+from ringlight.inference.export_parity import NUM_RECORDS
 from ringlight.runtime import workspace_folder
-from ringlight.services.judged_records import named_records, part_of_run, require_run
+from ringlight.services.export_records import sample_of
+from ringlight.services.exports_int8 import Int8Change, Int8Options
 from ringlight.services.runs import cache_of, model_folder
 from ringlight.services.saved_models import SavedModel, open_model
-from ringlight.training.feeding import Feeder
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from ringlight.types import Dataset
 
 EXPORTS = "exports"
 """Where exports lie in a workspace."""
@@ -42,6 +38,7 @@ def export(
     num_records: int = NUM_RECORDS,
     out: Path | None = None,
     module: nn.Module | None = None,
+    int8: Int8Options | None = None,
     workspace: Path | str | None = None,
 ) -> Export:
     """Write a model for another runtime, once it was found to score as PyTorch does.
@@ -59,6 +56,7 @@ def export(
         num_records: no more than so many, evenly spaced over the part.
         out: the folder to write; None takes one in the workspace's `exports/`.
         module: the model itself, where it is in no catalogue.
+        int8: quantise it once it is proved, and how it is judged then; None leaves it in its precision.
         workspace: where runs and versions are looked up by name.
 
     Raises:
@@ -81,65 +79,20 @@ def export(
             fix="name the model that it was made of",
         )  # fmt: skip
     opened = open_model(folder, workspace, None, None, module)
+    change = None if int8 is None else Int8Change(opened, options, int8, workspace)
     sample = sample_of(opened, data, overrides, num_records=num_records, workspace=workspace)
+    place = out or default_folder(opened, options, workspace, is_int8=int8 is not None)
     with opened.conditions():
-        return export_model(
-            opened.bundle, opened.learner.module, sample, out or default_folder(opened, options, workspace), options
-        )
+        return export_model(opened.bundle, opened.learner.module, sample, place, options, change)
 
 
-def sample_of(
-    opened: SavedModel, source: str | None, overrides: Sequence[str] = (), *, num_records: int,
-    workspace: Path | str | None = None, part: str = "val",
-) -> Sample:  # fmt: skip
-    """Return labelled records of a model's validation part (or another), or of a source that is named.
-
-    Raises:
-        RunError: the model stands alone and no source is named, or its run's data changed.
-        DataError: there is no record, or none that the model was made for.
-    """
-    if source is None:
-        require_run(opened, "validation", "name labelled records to check the export on: --data SOURCE")
-        records = part_of_run(opened, part, workspace, fix="name other records with --data SOURCE")
-        told = f"{opened.name}, {part}"
-        if not len(records):
-            raise DataError(
-                "records in the validation part", got="none", where=str(opened.run),
-                fix="name labelled records to check the export on: --data SOURCE",
-            )  # fmt: skip
-    else:
-        records = named_records(opened, source, overrides, workspace)[2]
-        told = records.name
-    chosen = records.take(spaced(len(records), num_records))
-    return Sample(
-        ids=chosen.ids, targets=np.asarray(chosen.targets()), batches=lambda: _batches(opened, chosen), source=told,
-        groups=chosen.groups,
-    )  # fmt: skip
-
-
-def spaced(total: int, wanted: int) -> list[int]:
-    """Return up to `wanted` of `total` rows, evenly spaced, so that records in order of class are all represented.
-
-    Examples:
-        >>> spaced(10, 4), spaced(3, 5)
-        ([0, 3, 6, 9], [0, 1, 2])
-    """
-    if total <= wanted:
-        return list(range(total))
-    return [int(row) for row in np.linspace(0, total - 1, wanted).round()]
-
-
-def _batches(opened: SavedModel, records: Dataset) -> Iterator[Inputs]:
-    """Yield prepared inputs as they are judged: the same loader, the same batches."""
-    for batch in Feeder(opened.bundle.input_spec, opened.learner.device).loader(records):
-        yield batch["input"].numpy()
-
-
-def default_folder(opened: SavedModel, options: ExportOptions, workspace: Path | str | None) -> Path:
+def default_folder(
+    opened: SavedModel, options: ExportOptions, workspace: Path | str | None, *, is_int8: bool = False
+) -> Path:
     """Return where an export goes: `exports/NAME-3-onnx`, with what sets it apart from others of its kind."""
     home = workspace_folder(workspace) if opened.run is None else cache_of(opened.run, workspace).parent
     words = [opened.name.replace("@", "-"), options.format.replace("_", "-")]
-    words += [options.precision] * (options.precision != "f32")
+    words += ["int8"] * is_int8 + [options.precision] * (options.precision != "f32")
     words += ["pixels" if isinstance(opened.bundle.input_spec, InputSpec) else "windows"] * options.preprocess
     return home / EXPORTS / "-".join(words)
 

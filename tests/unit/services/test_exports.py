@@ -13,7 +13,8 @@ from ringlight.errors import BundleError, DataError, RunError, UserError
 from ringlight.inference.bundle import Bundle, write_bundle
 from ringlight.inference.export_files import read_export
 from ringlight.models import build_model
-from ringlight.services.exports import export, spaced
+from ringlight.services.export_records import spaced
+from ringlight.services.exports import export
 
 CLASSES = ("middle", "dark", "bright")
 
