@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ringlight.inference.export_files import read_export
 from ringlight.models import build_model
 from ringlight.services.export_records import spaced
 from ringlight.services.exports import export
+from ringlight.services.exports_int8 import Int8Options
 
 CLASSES = ("middle", "dark", "bright")
 
@@ -75,9 +77,26 @@ def test_what_is_asked_wrongly_is_told_before_anything_is_opened(
     assert str(caught.value).startswith(told)
 
 
-def test_a_changed_bundle_is_refused(saved: Path, tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize(
+    ("options", "kind", "told"),
+    [
+        ({"format": "torchscript"}, UserError, "--int8: expected --int8 with --format onnx or openvino alone, got "),
+        ({"precision": "f16"}, UserError, "--int8: expected --int8 with --format onnx or openvino alone, got onnx,"),
+        ({"calibrated": True}, UserError, "--int8: expected --int8 without --calibrated, got both; leave"),
+        ({}, RunError, "{saved}: expected a run, which has a training part of its own, got a bundle that stands "
+         "alone; export the run itself: INT8 is calibrated on its training records"),
+    ],
+)  # fmt: skip
+def test_int8_that_cannot_be_is_told_before_anything_is_exported(
+    options: dict[str, Any], kind: type[Exception], told: str, saved: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(kind) as caught:
+        export(saved, int8=Int8Options(), data=str(tmp_path), workspace=tmp_path, **options)
+    assert str(caught.value).startswith(told.format(saved=saved))
+    assert not any(tmp_path.iterdir())
 
+
+def test_a_changed_bundle_is_refused(saved: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(saved, tmp_path / "copy"))
     with (copy / "model.safetensors").open("ab") as weights:
         weights.write(b"0")
