@@ -92,12 +92,11 @@ def export(
             fix="add --int8, or leave them out",
         )  # fmt: skip
     from ringlight.services.exports import export as do
-    from ringlight.services.exports_int8 import Int8Options
 
     made = do(
         model, format=format, precision="f16" if fp16 else "bf16" if bf16 else "f32", opset=opset,
         preprocess=raw_input, calibrated=calibrated, tolerance=tolerance, data=data, num_records=records, out=out,
-        int8=Int8Options(max_loss=max_loss, guarded=guard, accept_undecided=accept_undecided) if int8 else None,
+        int8=int8, max_loss=max_loss, guarded=guard, accept_undecided=accept_undecided,
         workspace=workspace,
     )  # fmt: skip
     if json:

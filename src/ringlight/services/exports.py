@@ -14,7 +14,7 @@ from ringlight.inference.export_parity import NUM_RECORDS
 from ringlight.runtime import workspace_folder
 from ringlight.services.export_records import sample_of
 from ringlight.services.exports_int8 import Int8Change, Int8Options
-from ringlight.services.runs import cache_of, model_folder
+from ringlight.services.runs import Run, cache_of, model_folder
 from ringlight.services.saved_models import SavedModel, open_model
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ EXPORTS = "exports"
 
 
 def export(
-    model: Path | str,
+    model: Path | str | Run,
     *,
     format: str = "onnx",
     precision: str = "f32",
@@ -36,15 +36,18 @@ def export(
     data: str | None = None,
     overrides: Sequence[str] = (),
     num_records: int = NUM_RECORDS,
-    out: Path | None = None,
+    int8: bool = False,
+    max_loss: float | None = None,
+    guarded: Sequence[str] | None = None,
+    accept_undecided: bool = False,
+    out: Path | str | None = None,
     module: nn.Module | None = None,
-    int8: Int8Options | None = None,
     workspace: Path | str | None = None,
 ) -> Export:
     """Write a model for another runtime, once it was found to score as PyTorch does.
 
     Args:
-        model: a run (its folder or name), a bundle folder, or a registered version (`NAME`, `NAME@3`).
+        model: a run (itself, its folder or name), a bundle folder, or a registered version (`NAME`, `NAME@3`).
         format: onnx, openvino, torchscript or torch_export.
         precision: f32, f16 or, with OpenVINO, bf16.
         opset: ONNX's operator set, 18 to 24; None takes 18.
@@ -54,9 +57,13 @@ def export(
         data: a recipe, folder or table with labelled records to check it on; None takes the run's validation part.
         overrides: configuration keys that say how `data` is read.
         num_records: no more than so many, evenly spaced over the part.
+        int8: 8-bit whole numbers (onnx, openvino) once it is proved: calibrated on training records, with operating
+            points fixed again, refused where it decides worse.
+        max_loss: with `int8`: macro-F1 that may be lost; None takes 0.002.
+        guarded: with `int8`: classes whose recall may not fall; None takes those of operating points.
+        accept_undecided: with `int8`: go on where too few records say how good it is.
         out: the folder to write; None takes one in the workspace's `exports/`.
         module: the model itself, where it is in no catalogue.
-        int8: quantise it once it is proved, and how it is judged then; None leaves it in its precision.
         workspace: where runs and versions are looked up by name.
 
     Raises:
@@ -73,16 +80,17 @@ def export(
         calibrated=calibrated, tolerance=tolerance,
     )  # fmt: skip
     _check_number(num_records)
-    folder = model_folder(model, workspace)
+    folder = model_folder(model.folder if isinstance(model, Run) else model, workspace)
     if is_export(folder):
         raise BundleError(
             "a run, a bundle or a version", got="an export", where=str(folder),
             fix="name the model that it was made of",
         )  # fmt: skip
     opened = open_model(folder, workspace, None, None, module)
-    change = None if int8 is None else Int8Change(opened, options, int8, workspace)
+    choices = Int8Options(max_loss=max_loss, guarded=guarded, accept_undecided=accept_undecided)
+    change = Int8Change(opened, options, choices, workspace) if int8 else None
     sample = sample_of(opened, data, overrides, num_records=num_records, workspace=workspace)
-    place = out or default_folder(opened, options, workspace, is_int8=int8 is not None)
+    place = default_folder(opened, options, workspace, is_int8=int8) if out is None else Path(out)
     with opened.conditions():
         return export_model(opened.bundle, opened.learner.module, sample, place, options, change)
 

@@ -16,7 +16,6 @@ from ringlight.inference.export_files import read_export
 from ringlight.models import build_model
 from ringlight.services.export_records import spaced
 from ringlight.services.exports import export
-from ringlight.services.exports_int8 import Int8Options
 
 CLASSES = ("middle", "dark", "bright")
 
@@ -91,7 +90,7 @@ def test_int8_that_cannot_be_is_told_before_anything_is_exported(
     options: dict[str, Any], kind: type[Exception], told: str, saved: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(kind) as caught:
-        export(saved, int8=Int8Options(), data=str(tmp_path), workspace=tmp_path, **options)
+        export(saved, int8=True, data=str(tmp_path), workspace=tmp_path, **options)
     assert str(caught.value).startswith(told.format(saved=saved))
     assert not any(tmp_path.iterdir())
 
