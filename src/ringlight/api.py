@@ -10,6 +10,7 @@ from ringlight.errors import UserError
 from ringlight.inference.predictor import Predictor
 from ringlight.services import evaluations, runs
 from ringlight.services.evaluations import Evaluation
+from ringlight.services.exports import export
 from ringlight.services.reproduce import Reproduction
 from ringlight.services.run_history import RunCard, list_runs
 from ringlight.services.runs import Run
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison", "CrossValidation", "Evaluation", "Predictor", "Reproduction", "Run", "RunCard", "activate",
-    "compare_results", "cross_validate", "evaluate", "history", "load", "load_model", "load_results", "register",
-    "reproduce", "train",
+    "compare_results", "cross_validate", "evaluate", "export", "history", "load", "load_model", "load_results",
+    "register", "reproduce", "train",
 ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_names_are_there_and_others_are_not() -> None:
     names = {"train", "cross_validate", "load", "evaluate", "load_results", "compare_results", "__version__"}
-    names |= {"register", "activate", "load_model", "history", "reproduce"}
+    names |= {"register", "activate", "export", "load_model", "history", "reproduce"}
     assert names <= set(dir(rl))
     assert set(rl.__all__) == names
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
