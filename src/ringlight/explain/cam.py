@@ -1,8 +1,8 @@
 """Class activation maps: which places of a feature map speak for a class.
 
 The equations are the papers', with A_k the map of channel k, S the class's score (a logit) and g = dS / dA; every
-method gives a map (h, w) of which :func:`scaled` keeps what is positive, divided by its maximum. They are our own and
-not pytorch-grad-cam's, which is the proof in the tests; docs/adr/0013 says why.
+method gives a map (h, w) of which :func:`scaled` keeps what is positive, stretched to 0..1. They are our own and not
+pytorch-grad-cam's, which is the proof in the tests; docs/adr/0013 says why.
 
 Shapes: B images, Q classes asked for of each, C channels, h x w places, H x W pixels, K classes.
 """
@@ -164,10 +164,13 @@ METHODS: Catalogue[Method] = Catalogue(
 
 
 def scaled(raw_bqhw: Tensor) -> Tensor:
-    """Return what is positive in each map, divided by its maximum: from 0 to 1, all 0 where nothing is positive."""
+    """Return what is positive in each map, its least value as 0 and its greatest as 1; all 0 where they are the same.
+
+    Each map by itself: it says where, and not how much, which the class's probability says.
+    """
     positive = raw_bqhw.detach().float().clamp(min=0)
-    highest = positive.amax(dim=(2, 3), keepdim=True)
-    return positive / highest.clamp(min=1e-30)
+    positive = positive - positive.amin(dim=(2, 3), keepdim=True)
+    return positive / positive.amax(dim=(2, 3), keepdim=True).clamp(min=1e-30)
 
 
 def enlarged(maps_bqhw: Tensor, size: tuple[int, int]) -> Tensor:
