@@ -1,8 +1,8 @@
 """Where heat maps point: each method against the masks of magnetic tiles and the boxes of NEU, and against chance.
 
 One head on frozen EfficientNet-Lite0 features for each data set (magnetic tiles at 320 px, maximum over the picture,
-bursts kept together; NEU at 224 px, mean), trained on three fifths of the records. Of the test records of a defect,
---images are drawn, as many of each class as there are; every method explains the true class of the same ones.
+bursts kept together; NEU at 224 px, mean), trained on seven tenths of the records. Of the test records of a defect, two
+tenths of all, --images are drawn, as many of each class as there are; every method explains their true class.
 
 * pointing game: share of maps whose greatest value lies on the defect; beside it what a point anywhere would hit;
 * IoU at the best threshold: of 0.1, 0.2, ..., 0.9 of the maximum, the one that is best for the method on all images
@@ -83,8 +83,8 @@ def steel_mask(image: str) -> npt.NDArray[np.bool_]:
 
 
 def trained(name: str, data: Dataset, folder: Path, settings: list[str], grouped: bool) -> tuple[Predictor, Dataset]:
-    """Train a head on frozen features of three fifths, with a fifth to validate on; return it and its test part."""
-    folds = make_folds(data, num_folds=5, kind="group" if grouped else "stratified", seed=0)
+    """Train a head on frozen features of seven tenths, one more to validate on; return it and its test part."""
+    folds = make_folds(data, num_folds=10, kind="group" if grouped else "stratified", seed=0)
     part = np.full(len(data), "train", object)
     for number in (0, 1):
         part[folds[number][1]] = "test"

@@ -96,7 +96,7 @@ def similarity(first: Heat, second: Heat) -> tuple[float, float]:
 
     As in the sanity checks of Adebayo et al. 2018 (arXiv:1810.03292, section 3): a map that stays the same when the
     weights are made random says nothing of the model. SSIM is that of Wang et al. 2004 (equation 13, 11 x 11 Gaussian
-    windows of deviation 1.5, constants for a range of 1), its mean over the windows that lie inside. The rank
+    windows of deviation 1.5, constants for a range of 1), its mean over all pixels, mirrored at the border. The rank
     correlation with a map without any difference is 0.
 
     Raises:
@@ -118,7 +118,7 @@ def similarity(first: Heat, second: Heat) -> tuple[float, float]:
 
 def _ssim(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5)[5:-5, 5:-5], np.float64)
+        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5), np.float64)
 
     steady, spread = 0.01**2, 0.03**2
     mean_a, mean_b = mean(a), mean(b)

@@ -94,6 +94,9 @@ class ScoreCAM:
     the image and stretched to 0..1 (definition 3 and algorithm 1; S(0) is the same for all channels and falls out). No
     gradients are needed, but a pass of the model for every channel.
 
+    Each channel is counted from its own least value: of maps that a ReLU has left non-negative that moves the whole map
+    by a number, which :func:`scaled` takes away again; of others the sum would be negative everywhere.
+
     Args:
         max_channels: only these many channels are tried, those whose values spread the most, as in Faster Score-CAM;
             None tries all, as the paper does.
@@ -121,7 +124,7 @@ class ScoreCAM:
                 maps = maps[maps.flatten(1).std(dim=1).topk(self.max_channels).indices]
             scores_ck = torch.cat([look.score(image * _masks(part, image)) for part in maps.split(AT_ONCE)])
             weights_cq = torch.softmax(scores_ck[:, targets].float(), dim=0).to(maps.dtype)
-            found.append(torch.einsum("cq,chw->qhw", weights_cq, maps))
+            found.append(torch.einsum("cq,chw->qhw", weights_cq, maps - maps.amin(dim=(1, 2), keepdim=True)))
         return torch.stack(found)
 
 

@@ -21,16 +21,15 @@ COLOURS = "RdBu_r"
 """Red speaks for the class, blue against it, white says nothing."""
 
 
-def attribution_png(
+def attribution_figure(
     window: npt.NDArray[Any],
     attribution: npt.NDArray[np.float32],
     channels: Sequence[str],
     sampling_rate: float | None,
     *,
     title: str,
-    letter: Callable[[Figure], Figure] | None = None,
-) -> bytes:
-    """Return a window with its attribution as a PNG, every channel on the same scale of colours.
+) -> Figure:
+    """Draw a window with its attribution, every channel on the same scale of colours.
 
     Args:
         window: (T, C), in physical units.
@@ -38,7 +37,6 @@ def attribution_png(
         channels: their names, C.
         sampling_rate: hertz; None numbers the samples.
         title: of the figure: the class and its probability.
-        letter: gives a figure the fonts that names need.
 
     Raises:
         DataError: arrays that do not fit each other.
@@ -49,16 +47,6 @@ def attribution_png(
             got=f"{window.shape}, {attribution.shape} and {len(channels)}", where="attribution",
             fix="pass the window that was explained",
         )  # fmt: skip
-    stream = io.BytesIO()
-    figure = _figure(window, attribution, channels, sampling_rate, title)
-    (figure if letter is None else letter(figure)).savefig(stream, format="png", dpi=100)
-    return stream.getvalue()
-
-
-def _figure(
-    window: npt.NDArray[Any], attribution: npt.NDArray[np.float32], channels: Sequence[str],
-    sampling_rate: float | None, title: str,
-) -> Figure:  # fmt: skip
     said = np.abs(attribution).sum(axis=0)
     shown = np.sort(np.argsort(-said, kind="stable")[:MOST_CHANNELS])
     figure = Figure(figsize=(7.5, 1.1 + 0.75 * len(shown)), layout="constrained")
@@ -86,3 +74,23 @@ def _figure(
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
+
+
+def attribution_png(
+    window: npt.NDArray[Any],
+    attribution: npt.NDArray[np.float32],
+    channels: Sequence[str],
+    sampling_rate: float | None,
+    *,
+    title: str,
+    letter: Callable[[Figure], Figure] | None = None,
+) -> bytes:
+    """Return :func:`attribution_figure` as a PNG; `letter` gives a figure the fonts that names need.
+
+    Raises:
+        DataError: see :func:`attribution_figure`.
+    """
+    stream = io.BytesIO()
+    figure = attribution_figure(window, attribution, channels, sampling_rate, title=title)
+    (figure if letter is None else letter(figure)).savefig(stream, format="png", dpi=100)
+    return stream.getvalue()

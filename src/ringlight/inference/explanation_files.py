@@ -113,6 +113,6 @@ def safe_name(text: str) -> str:
         ('part_7.png', 'line_1_part_7.png-8f2d0d2a7c')
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[-LONGEST:]
-    if safe == text and "__" not in text and not LABELLED.search(text):
+    if safe and safe == text and "__" not in text and not LABELLED.search(text):
         return safe
     return f"{safe}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:10]}"
