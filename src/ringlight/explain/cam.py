@@ -107,10 +107,10 @@ class ScoreCAM:
 
     class_specific: ClassVar[bool] = True
 
-    def __init__(self, *, max_channels: int | None = 128) -> None:
+    def __init__(self, *, max_channels: int | None = 64) -> None:
         if max_channels is not None and max_channels < 1:
             raise ConfigError(
-                "None or 1 channel or more", got=str(max_channels), where="explanation.max_channels", fix="try 128"
+                "None or 1 channel or more", got=str(max_channels), where="explanation.max_channels", fix="try 64"
             )
         self.max_channels = max_channels
 
@@ -148,8 +148,8 @@ class EigenCAM:
         component = torch.stack([_projected(one) for one in flat])
         largest = component.gather(1, component.abs().argmax(dim=1, keepdim=True))
         component = component * torch.where(largest < 0, -1.0, 1.0)
-        maps = component.unflatten(1, look.maps_bchw.shape[2:]).to(look.maps_bchw.dtype)
-        return maps[:, None].expand(-1, targets_bq.shape[1], -1, -1)
+        maps = component.reshape(len(component), 1, *look.maps_bchw.shape[2:]).to(look.maps_bchw.dtype)
+        return maps.expand(-1, targets_bq.shape[1], -1, -1)
 
 
 METHODS: Catalogue[Method] = Catalogue(
@@ -210,9 +210,11 @@ def _projected(rows: Tensor) -> Tensor:
     import torch
 
     if rows.shape[0] > rows.shape[1]:
-        return rows @ torch.linalg.eigh(rows.T @ rows)[1][:, -1]
+        direction: Tensor = torch.linalg.eigh(rows.T @ rows)[1][:, -1]
+        return rows @ direction
     values, vectors = torch.linalg.eigh(rows @ rows.T)
-    return vectors[:, -1] * values[-1].clamp(min=0).sqrt()
+    projection: Tensor = vectors[:, -1] * values[-1].clamp(min=0).sqrt()
+    return projection
 
 
 def _masks(maps_chw: Tensor, image: Tensor) -> Tensor:

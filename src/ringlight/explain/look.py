@@ -65,7 +65,8 @@ class Place:
                 f"{rows} x {columns} tokens, one a patch of {self.patch[0]} x {self.patch[1]} pixels",
                 got=str(found.shape[1] - self.prefix), where=self.name, fix="heat maps need tokens that form a grid",
             )  # fmt: skip
-        return found[:, self.prefix :].transpose(1, 2).unflatten(2, (rows, columns))
+        patches = found[:, self.prefix :].transpose(1, 2)
+        return patches.reshape(len(found), -1, rows, columns)
 
     def closed(self, maps_bchw: Tensor, found: Tensor) -> Tensor:
         """Return a map as `found` had it: the way back of :meth:`opened`."""

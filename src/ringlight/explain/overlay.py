@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,7 +136,7 @@ def _legend(width: int, text: str, letter: Callable[[Figure], Figure] | None) ->
         figure.text(place, 0.5, name, ha="right" if name == "0" else "left", va="center", fontsize=7)
     if letter is not None:
         letter(figure)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     strip = np.asarray(canvas.buffer_rgba())[:, :width, :3]
     # The size went through inches, and may have lost a pixel there.

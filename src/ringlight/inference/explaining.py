@@ -90,7 +90,7 @@ class Explainer:
             ModelError: a model without a feature map, or with one of a single place.
         """
         items = _items(images, self.predictor)
-        names = _names(items, ids)
+        names = _names(items, ids, self.predictor)
         if batch_size < 1:
             raise DataError("a batch of 1 or more", got=str(batch_size), where="explain", fix="use batch_size=8")
         if result is not None and len(result.labels) != len(items):
@@ -156,7 +156,7 @@ def _items(given: Any, predictor: Predictor) -> Sequence[Any]:
                 "an array of windows (N, T, C)", got=f"`{given}`", where="explain",
                 fix="read it first, as numpy.load(FILE)['X']",
             )  # fmt: skip
-        items: Sequence[Any] = check_windows(given, spec, channels=None, where="explain")
+        items: Sequence[Any] = list(check_windows(given, spec, channels=None, where="explain"))
     else:
         items = [given] if isinstance(given, str | Path | np.ndarray) else list(given)
     if not len(items):
@@ -164,9 +164,9 @@ def _items(given: Any, predictor: Predictor) -> Sequence[Any]:
     return items
 
 
-def _names(items: Sequence[Any], ids: Sequence[str] | None) -> list[str]:
+def _names(items: Sequence[Any], ids: Sequence[str] | None, predictor: Predictor) -> list[str]:
     if ids is None:
-        kind = "window" if isinstance(items, np.ndarray) else "array"
+        kind = "window" if isinstance(predictor.bundle.input_spec, WindowSpec) else "array"
         return [str(one) if isinstance(one, str | Path) else f"{kind} {row}" for row, one in enumerate(items)]
     if len(ids) != len(items):
         raise DataError(f"{len(items)} ids", got=str(len(ids)), where="explain", fix="pass one for each")
