@@ -17,7 +17,7 @@ Score-CAM passes the model a hundred times for a map and is judged on the first 
 class as there are; its differences are to the default on the same ones. Intervals: 95 %, bootstrap over bursts (tiles)
 or images (NEU). Usage:
 
-    python benchmarks/explain.py [--images 120] [--slow 120] [--sanity 20] [--folder KEPT] [--pictures FOLDER]
+    python benchmarks/explain.py [--data tiles steel] [--images 120] [--slow 120] [--sanity 20] [--folder KEPT]
 """
 
 from __future__ import annotations
@@ -208,6 +208,7 @@ def redraw(module: nn.Module) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=["tiles", "steel"], default=["tiles", "steel"])
     parser.add_argument("--images", type=int, default=120, help="of each data set")
     parser.add_argument("--slow", type=int, default=120, help="of these for Score-CAM")
     parser.add_argument(
@@ -220,7 +221,10 @@ def main() -> None:
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as name:
-        for case in cases_of(chosen.folder or Path(name), chosen.images):
+        for title in chosen.data:
+            folder = (chosen.folder or Path(name)) / title
+            folder.mkdir(parents=True, exist_ok=True)
+            case = CASES[title](folder, chosen.images)
             judged(case, chosen.slow)
             sanity(case, QUICK, chosen.sanity)
             sanity(case, [SLOW], max(1, chosen.sanity // 5))
@@ -229,16 +233,21 @@ def main() -> None:
                 write_explanations(chosen.pictures / case.name / method, found, style="side_by_side", raw=False)
 
 
-def cases_of(folder: Path, count: int) -> list[Case]:
-    """Train on both data sets, and draw `count` test records of each."""
-    for name in ("tiles", "steel"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+def tiles(folder: Path, count: int) -> Case:
+    """Train on magnetic tiles, and draw `count` test records of a defect."""
     settings = ["data.image_size=320", "model.global_pool=max", "data.group_column=group"]
-    predictor, test = trained("magnetic tiles", burst_tiles(), folder / "tiles", settings, grouped=True)
-    cases = [drawn("magnetic tiles", predictor, test, count, tile_mask, "MT_Free")]
+    predictor, test = trained("magnetic tiles", burst_tiles(), folder, settings, grouped=True)
+    return drawn("magnetic tiles", predictor, test, count, tile_mask, "MT_Free")
+
+
+def steel(folder: Path, count: int) -> Case:
+    """Train on NEU, and draw `count` test records."""
     data = FolderSource(real_data("neu-det") / "images", label_regex=r"^(.+)_\d+\.jpg$").load()
-    predictor, test = trained("NEU", data, folder / "steel", ["data.image_size=224"], grouped=False)
-    return [*cases, drawn("NEU", predictor, test, count, steel_mask, None)]
+    predictor, test = trained("NEU", data, folder, ["data.image_size=224"], grouped=False)
+    return drawn("NEU", predictor, test, count, steel_mask, None)
+
+
+CASES = {"tiles": tiles, "steel": steel}
 
 
 if __name__ == "__main__":
