@@ -36,7 +36,8 @@ class Explainer:
     Args:
         predictor: a loaded model; heat maps need one that PyTorch runs.
         method: of images grad_cam, grad_cam_pp, hires_cam, score_cam or eigen_cam; of windows integrated_gradients or
-            occlusion. None takes the default.
+            occlusion. None takes the default: grad_cam, than which none was measured better
+            (`benchmarks/explain.py`); integrated_gradients, or occlusion where the model has no gradients.
         classes: those to explain; None explains what was decided, or the most probable class where nothing was.
         params: of the method, as `{"max_channels": 64}`.
 

@@ -110,7 +110,7 @@ def safe_name(text: str) -> str:
 
     Examples:
         >>> safe_name("part_7.png"), safe_name("line 1/part_7.png")
-        ('part_7.png', 'line_1_part_7.png-8f2d0d2a7c')
+        ('part_7.png', 'line_1_part_7.png-6279297b0b')
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[-LONGEST:]
     if safe and safe == text and "__" not in text and not LABELLED.search(text):
