@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Heat = npt.NDArray[np.float32]
 DEFAULT_METHOD = "grad_cam"
-"""On 60 magnetic tiles and 60 NEU pictures no method pointed better at the defect; Eigen-CAM and Grad-CAM++ were worse on
-NEU: `python benchmarks/explain.py --images 60 --slow 10` (docs/how-to/explain.md has the figures)."""
+"""On 60 magnetic tiles and 60 NEU pictures no method pointed better at the defect, and Eigen-CAM and Grad-CAM++ covered
+less of it on NEU: `python benchmarks/explain.py --images 60 --slow 10`; the figures stand in docs/how-to/explain.md."""
 
 
 class HeatMaps:
