@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ringlight.data.preprocess import InputSpec
+from ringlight.evaluation.localisation import similarity
 from ringlight.explain.cam import METHODS
 from ringlight.explain.look import find_place, look
 from ringlight.explain.signals import SIGNAL_METHODS
@@ -131,6 +132,18 @@ def test_every_head_is_explained_frozen_or_not() -> None:
         )
         assert any(one.map.max() > 0.5 for one in found), name
         assert not np.allclose(found[0].map, found[1].map), name
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "hires_cam"])
+def test_another_head_gives_another_map(method: str) -> None:
+    """The sanity check of Adebayo et al. 2018 (arXiv:1810.03292); Eigen-CAM asks no head and cannot pass it."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 15 * 23, 3)).eval()
+    explainer = Explainer(predictor_of(module, (64, 96)), method=method, classes=["crack"])
+    before = explainer.explain(pictures(1))[0].map
+    module[-1].reset_parameters()
+    after = explainer.explain(pictures(1))[0].map
+    assert similarity(before, after)[0] < 0.8
 
 
 def test_the_maps_of_a_hybrid_are_of_both_backbones() -> None:

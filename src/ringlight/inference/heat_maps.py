@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Heat = npt.NDArray[np.float32]
 DEFAULT_METHOD = "grad_cam"
 """On 60 magnetic tiles and 60 NEU pictures no method pointed better at the defect, and Eigen-CAM and Grad-CAM++ covered
-less of it on NEU: `python benchmarks/explain.py --images 60 --slow 10`; the figures stand in docs/how-to/explain.md."""
+less of it on NEU; with a random head its maps change the most, as they must. `python benchmarks/explain.py --images 60
+--slow 10 --sanity 10`; the figures stand in docs/how-to/explain.md."""
 
 
 class HeatMaps:
