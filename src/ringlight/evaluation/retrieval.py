@@ -29,10 +29,10 @@ import numpy.typing as npt
 
 from ringlight.errors import DataError
 from ringlight.evaluation.inputs import BoolArray, FloatArray, IntArray
+from ringlight.evaluation.means import mean_interval
 from ringlight.evaluation.nearest import Gallery, Groups, checked_classes, gallery_of, key_blocks, ranked, seen_of
-from ringlight.evaluation.percentiles import percentile_interval
 from ringlight.evaluation.rates import Interval, check_confidence, clustered_rate
-from ringlight.evaluation.units import Units, find_units, resamples, unit_sums
+from ringlight.evaluation.units import Units, find_units
 
 KS = (1, 2, 4, 8)
 """The k of recall@k where nothing else is said, as in the metric-learning literature."""
@@ -154,7 +154,7 @@ def retrieval_metrics(
     intervals: dict[str, Interval] = {}
     for name in scores:
         mean = name in ("r_precision", "map_at_r")
-        interval = _mean_interval(columns[name], units, num_resamples, confidence, seed) if mean else None
+        interval = mean_interval(columns[name], units, num_resamples, confidence, seed) if mean else None
         interval = interval or clustered_rate(columns[name], np.ones(units.codes.shape), units, confidence)
         if interval is not None:
             intervals[name] = interval
@@ -213,18 +213,6 @@ def _units_of(asked: Gallery, defined: BoolArray) -> Units:
         return find_units(None, len(codes))
     numbered = np.unique(codes, return_inverse=True)
     return Units(numbered[1].reshape(-1), len(numbered[0]), "group")
-
-
-def _mean_interval(
-    values: FloatArray, units: Units, num_resamples: int, confidence: float, seed: int
-) -> Interval | None:
-    """Return the bootstrap interval of a mean over queries; None where every resample gives the same."""
-    if num_resamples < 1:
-        raise DataError("1 resample or more", got=str(num_resamples), where="num_resamples", fix="use 2000")
-    sums, counts = unit_sums(values, units), unit_sums(np.ones(len(values)), units)
-    chunks = [(sums @ weights) / (counts @ weights) for weights in resamples(units.num_units, num_resamples, seed)]
-    replicates = np.concatenate(chunks)
-    return percentile_interval(replicates, float(values.mean()), num_units=units.num_units, confidence=confidence)
 
 
 def _per_class(found: Answers, labels: IntArray, classes: Sequence[str]) -> dict[str, dict[str, float | int | None]]:

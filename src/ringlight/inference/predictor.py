@@ -26,6 +26,8 @@ from ringlight.types import Dataset
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ringlight.inference.explanation_files import Explanation
+
 Image = Path | str | npt.NDArray[Any]
 """A picture to predict: a path, or an array (H, W) or (H, W, C) as `data.preprocess.read_image` takes it."""
 
@@ -125,6 +127,18 @@ class Predictor:
         logits, features = _joined(self._batches(items, batch_size or IMAGES_AT_ONCE, spec))
         ids = [str(item) if isinstance(item, str | Path) else f"array {row}" for row, item in enumerate(items)]
         return self.decider.decide(ids, logits, features)
+
+    def explain(
+        self, images: Image | Sequence[Image], *, method: str | None = None, classes: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> list[Explanation]:  # fmt: skip
+        """Return where the model looks, for each class asked for: by default those it decides on.
+
+        :class:`ringlight.inference.explaining.Explainer` tells the methods and the errors raised, and does it for many.
+        """
+        from ringlight.inference.explaining import Explainer
+
+        return Explainer(self, method=method, classes=classes).explain(images, ids)
 
     @property
     def module(self) -> nn.Module:
