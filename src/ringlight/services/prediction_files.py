@@ -1,7 +1,7 @@
 """Files of predictions that grow row by row, and are gone on with where they were cut off.
 
-Beside `results.csv` lies `results.csv.settings.json`: which model made the rows, and how it decided. A file is only gone
-on with by the same model under the same settings, since half of it would be another's.
+Beside `results.csv` lies `results.csv.settings.json`: which model made the rows, and how it decided. A file is only
+gone on with by the same model under the same settings, since half of it would be another's.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Rows(ABC):
         """Open the file; what is whole of it stays, a torn end is cut off."""
 
     @classmethod
-    def begun(cls, path: Path) -> bool:
+    def begun(cls, path: Path) -> bool:  # noqa: ARG003 - of the kinds that have parts
         """Return whether rows of this file lie beside it."""
         return False
 

@@ -1,8 +1,9 @@
 """Predictions as Parquet: parts that are whole, put together in the end.
 
 A Parquet file has its index at its end, so that one that was cut off cannot be read. Rows are therefore written to
-`results.parquet.parts/`, a whole file every :data:`ROWS` rows or :data:`SECONDS`; closing puts the parts together, one after the other, and
-removes them. What was cut off goes on after its last part; at most one part's rows are judged again.
+`results.parquet.parts/`, a whole file every :data:`ROWS` rows or :data:`SECONDS`; closing puts the parts together, one
+after the other, and removes them. What was cut off goes on after its last part; at most one part's rows are judged
+again.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_unsure_decisions_are_for_a_human() -> None:
 
 
 def test_an_evidential_model_tells_its_uncertainty_of_the_scores_before_calibration() -> None:
-    """K / S of alpha = exp(logits); a class of that name keeps its column."""
+    """K / S of alpha = exp(logits); a class of that name has its column beside it."""
     head = {"head": {"name": "evidential", "of": {"name": "linear", "bias": True}}}
     bundle = replace(bundle_of(calibration=calibration(0.5)), architecture=head)
     result = Predictor(bundle, Grey(), device="cpu").predict([WHITE, np.zeros_like(WHITE)])
@@ -136,7 +136,8 @@ def test_an_evidential_model_tells_its_uncertainty_of_the_scores_before_calibrat
     np.testing.assert_allclose(result.uncertainties, [3 / np.exp(RAW).sum(), 1.0], rtol=1e-5)
     assert [row["uncertainty"] for row in result.rows()] == result.uncertainties.tolist()
     named = replace(result, prediction=replace(result.prediction, classes=("uncertainty", "scratch", "dent")))
-    assert named.rows()[0]["uncertainty"] == result.probabilities[0, 0]
+    assert named.rows()[0]["probability/uncertainty"] == result.probabilities[0, 0]
+    assert named.rows()[0]["uncertainty"] == result.uncertainties[0]
     plain = predictor().predict(WHITE)
     assert plain.uncertainties is None
     assert "uncertainty" not in plain.rows()[0]

@@ -33,7 +33,8 @@ def broken(name: str) -> dict[str, Any]:
 
 def read(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".csv":
-        return list(csv.DictReader(path.open(newline="", encoding="utf-8")))
+        with path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return pq.read_table(path).to_pylist()
@@ -56,7 +57,8 @@ def test_rows_are_written_and_an_error_leaves_its_cells_empty(tmp_path: Path, ki
     assert (first["id"], float(first["dent"]), str(first["to_human"])) == (name, 0.1, "False")
     assert not first["error"]
     assert second["error"].startswith("c.png: expected a whole image")
-    assert not second["dent"] and not second["labels"]
+    assert not second["dent"]
+    assert not second["labels"]
     assert json.loads((tmp_path / "out" / f"r.{kind}.settings.json").read_text()) == SETTINGS
     assert sorted(path.parent.iterdir()) == sorted([path, path.with_name(f"r.{kind}.settings.json")])
 
@@ -122,7 +124,9 @@ def test_parts_that_were_put_together_already_do_not_come_twice(tmp_path: Path) 
 def test_a_file_that_is_there_is_not_written_over(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"r.{kind}"
     written(path, rows("a"))
-    with pytest.raises(UserError, match=r"--out .*: expected a file that is not there yet, got one with results; go on"):
+    with pytest.raises(
+        UserError, match=r"--out .*: expected a file that is not there yet, got one with results; go on"
+    ):
         open_rows(path, COLUMNS, SETTINGS)
 
 
@@ -136,7 +140,7 @@ def test_another_model_another_point_and_other_columns_are_refused(tmp_path: Pat
         "--resume r.csv: expected operating_point default, as the file was begun, got safe; "
         "use the model and the options it was begun with, or write to another file"
     )
-    with pytest.raises(RunError, match=r"expected the columns id, dent, got id, labels, dent, to_human"):
+    with pytest.raises(RunError, match=r"expected the columns id, dent, ..., got id, labels, dent, to_human"):
         open_rows(path, [COLUMNS[0], COLUMNS[2]], SETTINGS, resume=True)
     (tmp_path / "r.csv.settings.json").unlink()
     with pytest.raises(RunError, match=r"expected the settings a file of results was begun with, got FileNotFound"):
