@@ -21,6 +21,8 @@ from ringlight.files import unwritable, write_json
 
 Row = Mapping[str, Any]
 SETTINGS = ".settings.json"
+NAMES = "model"
+"""The setting that only tells: what a model is called. Its checksum counts."""
 
 
 class Column(NamedTuple):
@@ -145,7 +147,7 @@ def _require_same(about: Path, settings: Mapping[str, Any]) -> None:
             fix="write to another file",
         ) from error  # fmt: skip
     for key in dict.fromkeys([*settings, *former]):
-        if settings.get(key) != former.get(key):
+        if key != NAMES and settings.get(key) != former.get(key):
             raise RunError(
                 f"{key} {_short(former.get(key))}, as the file was begun", got=_short(settings.get(key)),
                 where=f"--resume {about.name.removesuffix(SETTINGS)}", fix=fix,
