@@ -70,16 +70,14 @@ def ask(
     identities: list[str] = []
     for model in models:
         folder = model_folder(model, workspace)
+        identity, name = identity_of(folder), reference_of(folder) or folder.absolute().name
+        if identity in identities:
+            raise RunError("every model once", got=f"`{name}` twice", where="--ensemble", fix="name another one")
         one = load_model(folder, threshold=threshold, operating_point=operating_point)
         if tta_runs is not None:
             in_views(one, tta_runs)
-        name = reference_of(folder) or folder.absolute().name
-        if name in members:
-            name = str(model)
-        if name in members:
-            raise RunError("every model once", got=f"`{name}` twice", where="--ensemble", fix="name another one")
-        members[name] = one
-        identities.append(identity_of(folder))
+        members[str(model) if name in members else name] = one
+        identities.append(identity)
     return asked_of(Scorer(members), identities)
 
 

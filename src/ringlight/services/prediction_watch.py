@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,10 +96,10 @@ class FolderWatch:
         return None
 
 
-def follow(watch: FolderWatch, *, pause: Callable[[float], None] = time.sleep) -> Iterator[list[Seen]]:
-    """Yield the files of every look that found some, for ever; `pause` waits so many seconds between two looks."""
+def follow(watch: FolderWatch) -> Iterator[list[Seen]]:
+    """Yield the files of every look that found some, for ever, with :data:`INTERVAL` between two looks."""
     while True:
         found = watch.look()
         if found:
             yield found
-        pause(INTERVAL)
+        time.sleep(INTERVAL)

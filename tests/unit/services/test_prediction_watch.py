@@ -78,9 +78,10 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
         FolderWatch([tmp_path / "nowhere"], extensions=(".png",))
 
 
-def test_following_waits_between_looks(watch: FolderWatch, tmp_path: Path) -> None:
+def test_following_waits_between_looks(watch: FolderWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
+    monkeypatch.setattr(prediction_watch.time, "sleep", waited.append)
     (tmp_path / "a.png").write_bytes(b"1")
-    found = next(itertools.islice(follow(watch, pause=waited.append), 1))
+    found = next(itertools.islice(follow(watch), 1))
     assert [seen.path.name for seen in found] == ["a.png"]
     assert waited == [prediction_watch.INTERVAL]
