@@ -41,7 +41,7 @@ def _of_distribution(name: str) -> str | None:
         found = distribution(name)
     except PackageNotFoundError:
         return None
-    values = [found.metadata.get(key) for key in ("License-Expression", "License")]
+    values = [found.metadata[key] for key in ("License-Expression", "License") if key in found.metadata]
     return next((told for told in map(_told, values) if told is not None), None) or _first_line(found)
 
 
