@@ -77,7 +77,7 @@ def test_the_bundle_says_how_good_the_model_is_and_what_it_saw(finished: Run) ->
     assert bundle.metrics["part"] == finished.results["judged_part"]
     for key in ("scalars", "per_class", "intervals", "operating_point", "plant"):
         assert bundle.metrics[key] == test[key], key
-    assert set(bundle.metrics["intervals"]["scalars"]) >= {"macro_f1"}
+    assert bundle.metrics["intervals"]["scalars"]
     name, _, digits = str(bundle.snapshot).partition("@")
     data = finished.results["dataset"]
     assert (name, digits) == (data["name"], data["fingerprint"][:16])

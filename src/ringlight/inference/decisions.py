@@ -73,16 +73,14 @@ class Result:
         `defect` when it is of another class; without a class of good parts nothing is good or bad, and a part that is
         not for a human has no verdict (None).
         """
-        multilabel = self.prediction.task == "multilabel"
-        if multilabel:
-            found = ["defect" if any(row) else "ok" for row in self.decisions]
-        elif self.good_class is None:
-            found = [None] * len(self.decisions)
-        else:
+        rejected = np.zeros(len(self.decisions), bool) if self.rejected is None else self.rejected
+        if self.prediction.task == "multilabel":
+            good = ~self.decisions.any(axis=1)
+        elif self.good_class is not None:
             good = self.decisions[:, self.prediction.classes.index(self.good_class)]
-            found = ["ok" if one else "defect" for one in good]
-        rejected = np.zeros(len(found), bool) if self.rejected is None else self.rejected
-        return ["human" if one else verdict for one, verdict in zip(rejected, found, strict=True)]
+        else:
+            return ["human" if one else None for one in rejected]
+        return ["human" if one else "ok" if fine else "defect" for one, fine in zip(rejected, good, strict=True)]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one plain row an image: id, labels, verdict, a probability per class (:func:`class_columns`).
