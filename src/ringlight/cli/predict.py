@@ -125,7 +125,7 @@ def predict(
     _check(words, two_files, model=model, resume=resume, out=out, ensemble=ensemble)
     from ringlight.services import prediction_models, predictions, two_file_models
 
-    rules = {"threshold": threshold, "operating_point": operating_point, "tta_runs": tta}
+    rules: dict[str, Any] = {"threshold": threshold, "operating_point": operating_point, "tta_runs": tta}
     if backbone_path is not None and head_path is not None:
         asked = two_file_models.ask_two_files(
             backbone_path, head_path, architecture=architecture, classes=classes, image_size=image_size, **rules
