@@ -75,7 +75,7 @@ class Result:
         """
         rejected = np.zeros(len(self.decisions), bool) if self.rejected is None else self.rejected
         if self.prediction.task == "multilabel":
-            good = ~self.decisions.any(axis=1)
+            good = np.asarray(~self.decisions.any(axis=1))
         elif self.good_class is not None:
             good = self.decisions[:, self.prediction.classes.index(self.good_class)]
         else:
