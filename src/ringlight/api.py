@@ -56,9 +56,12 @@ def train(
 
 def load(
     path: Path | str | Run, *, device: str = "auto", threshold: float | None = None, operating_point: str | None = None,
-    module: nn.Module | None = None,
+    module: nn.Module | None = None, workspace: Path | str | None = None,
 ) -> Predictor:  # fmt: skip
-    """Load a saved model: a bundle folder, a run folder, or a :class:`Run`.
+    """Load a saved model: a bundle, an export, a run (its folder, its name or a :class:`Run`), or a registered model.
+
+    A registered model goes by `"strips"`, its active version, or by a version: `"strips:3"`, `"strips@3"`,
+    `"strips@active"`. Names are looked up in the workspace; a path that is there comes first.
 
     It calibrates and decides as was fixed on its validation part; `operating_point` names another of its points,
     `threshold` gives every label of a multi-label model one of your own.
@@ -68,12 +71,14 @@ def load(
 
     Raises:
         BundleError: it is missing, damaged, or of an unknown version.
+        RunError: nothing has this name.
+        ModelError: a registered model has no such version, or none is active.
         DataError: a threshold or an operating point that cannot be used.
     """
-    where = path.bundle if isinstance(path, Run) else path
-    return Predictor.from_path(
-        where, device=device, threshold=threshold, operating_point=operating_point, module=module
-    )
+    return runs.load_model(
+        path.bundle if isinstance(path, Run) else path, workspace=workspace, device=device, threshold=threshold,
+        operating_point=operating_point, module=module,
+    )  # fmt: skip
 
 
 def evaluate(

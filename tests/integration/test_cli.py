@@ -55,7 +55,7 @@ def test_look_train_predict_compare(typed: Typed, tile_folder: Path, tmp_path: P
     assert again["history"] == json.loads((folder / "results.json").read_text())["history"]
     table = typed("predict", folder, data / "dark").splitlines()
     assert len(table) == 7
-    assert table[0].split() == ["id", "labels", "bright", "dark", "middle"]
+    assert table[0].split() == ["id", "labels", "verdict", "bright", "dark", "middle"]
     comparison = typed("compare", folder, Path(again["folder"]).name, "--workspace", workspace).splitlines()
     assert sorted(line.split()[0] for line in comparison[1:3]) == sorted([folder.name, Path(again["folder"]).name])
 
@@ -72,8 +72,8 @@ def test_json_about_runs_is_one_document(
 ) -> None:
     image = next(shared_root.rglob("*.png"), None) or next(path for path in shared_root.rglob("images/*"))
     (row,) = document(typed("predict", finished.folder, image, "--json"))
-    assert list(row) == ["id", "labels", "defect_1", "defect_2", "defect_3", "defect_4"]
-    assert all(0 <= row[name] <= 1 for name in list(row)[2:])
+    assert list(row) == ["id", "labels", "verdict", "defect_1", "defect_2", "defect_3", "defect_4"]
+    assert all(0 <= row[name] <= 1 for name in list(row)[3:])
     compared = document(typed("compare", finished.folder, "--json"))
     assert compared["rows"][0]["run"] == finished.folder.name
     plan = document(typed("train", "demo", *small, "--workspace", tmp_path, "--dry-run", "--json"))

@@ -72,6 +72,19 @@ def test_the_loaded_model_gives_the_runs_own_test_scores(finished: Run, shared_r
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
 
 
+def test_the_bundle_says_how_good_the_model_is_and_what_it_saw(finished: Run) -> None:
+    bundle, test = rl.load(finished).bundle, finished.results["test"]
+    assert bundle.metrics["part"] == finished.results["judged_part"]
+    for key in ("scalars", "per_class", "intervals", "operating_point", "plant"):
+        assert bundle.metrics[key] == test[key], key
+    assert bundle.metrics["intervals"]["scalars"]
+    name, _, digits = str(bundle.snapshot).partition("@")
+    data = finished.results["dataset"]
+    assert (name, digits) == (data["name"], data["fingerprint"][:16])
+    assert (finished.folder.parents[1] / "snapshots" / f"{digits}.parquet").is_file()
+    assert bundle.licence is None, "random weights are the user's own"
+
+
 def test_the_bundle_holds_the_best_weights(finished: Run) -> None:
     best = next((finished.folder / "checkpoints").glob("best_*.ckpt"))
     epoch = int(best.name.removeprefix("best_epoch")[:3])

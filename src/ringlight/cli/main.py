@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, export, jobs, judging, runs, tune, versions, watch, worker
+from ringlight.cli import crossval, data, export, jobs, judging, predict, runs, tune, versions, watch, worker
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -138,43 +138,6 @@ def _dry_run(recipe: str | None, overrides: list[str], config: Path | None, work
         print(line)
 
 
-@app.command(short_help="Score images or windows with a trained model.")
-def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A run (its folder or name), a bundle folder, or a version: NAME, NAME@3."
-        ),
-    ],
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH...", help="Images, or folders of images; for windows an .npz file or a folder of recordings."
-        ),
-    ],
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images that go through the model together.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Probability from which a multi-label class counts (default: the model's own).")
-    ] = None,
-    operating_point: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Decide by this stored operating point, or `default`.")
-    ] = None,
-    workspace: Workspace = None,
-    json: Json = False,
-) -> None:
-    """Score images or windows with a trained model: labels, and a probability for each class."""
-    from ringlight.services.predictions import predict_files
-
-    result = predict_files(
-        model, paths, batch_size=batch_size, threshold=threshold, operating_point=operating_point, workspace=workspace
-    )
-    rows = result.rows()
-    if json:
-        print_json(rows)
-    else:
-        print_table(tuple(rows[0]), [(row["id"], row["labels"] or "-", *list(row.values())[2:]) for row in rows])
-
-
 @app.command()
 def doctor(workspace: Workspace = None, json: Json = False) -> None:
     """Check that a training would work here; exit code 1 on a fault."""
@@ -193,6 +156,7 @@ def doctor(workspace: Workspace = None, json: Json = False) -> None:
 app.command(short_help="Train a recipe once a fold, and tell how far its scores can be trusted.")(crossval.crossval)
 app.command(short_help="Judge a trained model again, also on new data.")(judging.evaluate)
 app.command(short_help="Put runs side by side, with the interval of each difference.")(judging.compare)
+app.command(short_help="Score images or windows with a trained model.")(predict.predict)
 app.command(short_help="Search better settings for a recipe.")(tune.tune)
 app.command(short_help="Compare a line with what its model was validated on.")(watch.watch)
 app.command(short_help="Run the jobs that wait.")(worker.worker)

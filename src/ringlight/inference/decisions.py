@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,11 @@ from ringlight.evaluation.thresholds import OperatingPoint, decision_confidence
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle
 from ringlight.runtime import LOGGER
 from ringlight.types import Prediction
+
+Verdict = Literal["ok", "defect", "human"]
+
+OTHER_COLUMNS = ("id", "labels", "verdict", "to_human", "uncertainty", "unknown", "error")
+"""The columns of a table of results that are no class."""
 
 EVIDENTIAL = "evidential"
 """The head whose logits are log Dirichlet parameters."""
@@ -46,7 +51,8 @@ class Result:
     human, None when the model has no such limit. `uncertainties` (N,) of an evidential model are K / S, from near 0 to
     1: no evidence at all; None for every other model. `unknown` (N,) are those of no known class, which need a human as
     well (they are in `rejected`), None when the model has no open-set rule; `strangeness` are that rule's scores (N,)
-    by name, high is strange, empty without one.
+    by name, high is strange, empty without one. `good_class` is the class of good parts of a multi-class model, None
+    where there is none.
     """
 
     prediction: Prediction
@@ -58,28 +64,55 @@ class Result:
     rejected: npt.NDArray[np.bool_] | None = None
     uncertainties: npt.NDArray[np.float64] | None = None
     unknown: npt.NDArray[np.bool_] | None = None
+    good_class: str | None = None
     strangeness: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one plain row an image: id, labels, a probability per class; `to_human` where the model has a limit.
+    @property
+    def verdicts(self) -> list[Verdict | None]:
+        """What becomes of each part: `human` where it is rejected, else `ok` or `defect`.
 
-        An evidential model's rows have `uncertainty`; where the model has an open-set rule, `unknown` says that the
-        record is of no known class. A class of such a name keeps its column.
+        A multi-label part is `ok` when it has no label. A multi-class part is `ok` when it is of `good_class`, and
+        `defect` when it is of another class; without a class of good parts nothing is good or bad, and a part that is
+        not for a human has no verdict (None).
         """
-        rows = [
-            {"id": key, "labels": ";".join(labels), **dict(zip(self.prediction.classes, map(float, row), strict=True))}
-            for key, labels, row in zip(self.prediction.ids, self.labels, self.probabilities, strict=True)
-        ]
-        if self.rejected is not None:
-            for row, rejected in zip(rows, self.rejected.tolist(), strict=True):
-                row.setdefault("to_human", rejected)
-        if self.uncertainties is not None:
-            for row, uncertainty in zip(rows, self.uncertainties.tolist(), strict=True):
-                row.setdefault("uncertainty", uncertainty)
-        if self.unknown is not None:
-            for row, unknown in zip(rows, self.unknown.tolist(), strict=True):
-                row.setdefault("unknown", unknown)
-        return rows
+        rejected = np.zeros(len(self.decisions), bool) if self.rejected is None else self.rejected
+        if self.prediction.task == "multilabel":
+            good = np.asarray(~self.decisions.any(axis=1))
+        elif self.good_class is not None:
+            good = self.decisions[:, self.prediction.classes.index(self.good_class)]
+        else:
+            return ["human" if one else None for one in rejected]
+        return ["human" if one else "ok" if fine else "defect" for one, fine in zip(rejected, good, strict=True)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one plain row an image: id, labels, verdict, a probability per class (:func:`class_columns`).
+
+        `to_human` says, where the model has a limit or an open-set rule, whether a human decides; an evidential model's
+        rows have `uncertainty`; where the model has an open-set rule, `unknown` says that the record is of no known
+        class.
+        """
+        names = class_columns(self.prediction.classes)
+        flags = {"to_human": self.rejected, "uncertainty": self.uncertainties, "unknown": self.unknown}
+        further = {name: values.tolist() for name, values in flags.items() if values is not None}
+        records = zip(self.prediction.ids, self.labels, self.verdicts, self.probabilities, strict=True)
+        return [
+            {
+                "id": key, "labels": ";".join(labels), "verdict": verdict,
+                **dict(zip(names, map(float, row), strict=True)),
+                **{name: values[place] for name, values in further.items()},
+            }
+            for place, (key, labels, verdict, row) in enumerate(records)
+        ]  # fmt: skip
+
+
+def class_columns(classes: Sequence[str]) -> list[str]:
+    """Return what the columns of probabilities are called: as the classes, unless another column has that name.
+
+    Examples:
+        >>> class_columns(["scratch", "unknown"])
+        ['scratch', 'probability/unknown']
+    """
+    return [f"probability/{name}" if name in OTHER_COLUMNS else name for name in classes]
 
 
 class Decider:
@@ -100,6 +133,22 @@ class Decider:
         self.calibrator = Calibration.from_dict(bundle.calibration).calibrator if bundle.calibration else Calibrator()
         self.open_set = OpenSetRule.from_dict(bundle.open_set) if bundle.open_set else None
         self._is_evidential = (bundle.architecture.get("head") or {}).get("name") == EVIDENTIAL
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of :meth:`Result.rows`, known before there is a result."""
+        flags = {
+            "to_human": self.bundle.reject_threshold is not None or self.open_set is not None,
+            "uncertainty": self._is_evidential,
+            "unknown": self.open_set is not None,
+        }
+        return [
+            "id",
+            "labels",
+            "verdict",
+            *class_columns(self.bundle.classes),
+            *(name for name in flags if flags[name]),
+        ]
 
     @property
     def needs_features(self) -> bool:
@@ -138,6 +187,7 @@ class Decider:
             uncertainties=dirichlet_uncertainty(logits) if self._is_evidential else None,
             rejected=rejected,
             unknown=unknown,
+            good_class=bundle.good_class if bundle.task == "multiclass" else None,
             strangeness=strangeness,
         )
 

@@ -217,7 +217,9 @@ def _has_store(root: Path) -> bool:
 
 
 def registered_folder(model: str, workspace: Path | str | None = None) -> Path | None:
-    """Return the files of `NAME` (its active version), `NAME@3` or `NAME@active`; None where no model has this name.
+    """Return the files of `NAME` (its active version), `NAME@3`, `NAME:3` or `NAME@active`.
+
+    None where no model has this name.
 
     Raises:
         ModelError: there is no such version of it, or none is active.
@@ -226,7 +228,7 @@ def registered_folder(model: str, workspace: Path | str | None = None) -> Path |
     from ringlight.services.standing import MANIFEST  # with all of training behind it
 
     root = workspace_folder(workspace)
-    name, at, version = model.partition("@")
+    name, at, version = model.partition("@" if "@" in model else ":")
     if not _has_store(root) or not is_plain(name) or (root / "runs" / model / MANIFEST).is_file():
         return None
     with open_versions(workspace) as store, store.reading() as unit:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringlight.config.load import compose, read_config, to_yaml
 from ringlight.config.schema import Config
@@ -39,6 +39,9 @@ from ringlight.training.plan import Plan, make_plan, part_problems
 from ringlight.training.trackers import QuietControl
 from ringlight.training.tracking import trackers_of
 from ringlight.types import RunControl, Tracker
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ARRAYS = "arrays"
 """What `data.source` is of a run on arrays from Python."""
@@ -273,24 +276,22 @@ def find_run(run: Path | str, workspace: Path | str | None = None) -> Path:
 
 
 def load_model(
-    model: Path | str,
-    *,
-    workspace: Path | str | None = None,
-    threshold: float | None = None,
-    operating_point: str | None = None,
-) -> Predictor:
-    """Load a bundle folder, a run folder, or a run of the workspace by (the beginning of) its name.
+    model: Path | str, *, workspace: Path | str | None = None, device: str = "auto", threshold: float | None = None,
+    operating_point: str | None = None, module: nn.Module | None = None,
+) -> Predictor:  # fmt: skip
+    """Load a saved model by any of its names (:func:`model_folder`); `module` is one that is in no catalogue.
 
     Raises:
-        BundleError: the bundle is missing, damaged, or of an unknown version.
-        RunError: there is no such run.
+        UserError: nothing has this name; the bundle is damaged or unknown; a threshold or a point that cannot be used.
     """
-    folder = model_folder(model, workspace)
-    return Predictor.from_path(folder, threshold=threshold, operating_point=operating_point)
+    return Predictor.from_path(
+        model_folder(model, workspace), device=device, threshold=threshold, operating_point=operating_point,
+        module=module,
+    )  # fmt: skip
 
 
 def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path:
-    """Return where a saved model lies: a bundle, a finished run (its path or name) or a registered version (`NAME@3`).
+    """Return where a saved model lies: a bundle, a finished run (its path or name), a registered version (`NAME@3`).
 
     Of equal names a run's whole name wins, then a registered model's, then the beginning of a run's.
 

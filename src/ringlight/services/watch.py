@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from ringlight.data.files import find_images
 from ringlight.data.tabular import read_sheet
 from ringlight.data.window_spec import WindowSpec
 from ringlight.data.window_store import blocks_of
-from ringlight.data.windows import WindowsSource
 from ringlight.errors import DataError
 from ringlight.files import write_json
 from ringlight.inference.decisions import Result
@@ -26,9 +24,9 @@ from ringlight.inference.watch_reference import FEWEST, Measured, WatchReference
 from ringlight.inference.watch_status import WatchStatus
 from ringlight.inference.watching import Watch
 from ringlight.runtime import LOGGER, workspace_folder
+from ringlight.services.prediction_inputs import read_windows
 from ringlight.services.runs import load_model, model_folder
 from ringlight.services.watch_results import results_of
-from ringlight.types import Dataset
 
 BATCH_SIZE = 8
 UNNAMED = r"channel_\d+"
@@ -188,25 +186,10 @@ def _windows(
     loaded: Predictor, spec: WindowSpec, paths: Sequence[Path], workspace: Path | str | None
 ) -> Iterator[Batch]:
     for path in paths:
-        data = _read_windows(path, spec, workspace_folder(workspace) / "cache")
+        data = read_windows(path, spec, workspace_folder(workspace) / "cache")
         done = 0
         for _, windows in blocks_of(data):
             ids = data.ids[done : done + len(windows)]
             done += len(windows)
             inputs = spec.apply(windows).numpy()
             yield loaded.predict_prepared(inputs, ids), inputs, []
-
-
-def _read_windows(path: Path, spec: WindowSpec, cache: Path) -> Dataset:
-    """Read windows as the model takes them; no labels are needed."""
-    root = path.expanduser().absolute()
-    # What recordings are called stands in for labels, which nobody has on the line.
-    cut: dict[str, Any] = {} if root.suffix == ".npz" else {"window_length": spec.length, "label_regex": "(.+)"}
-    data = WindowsSource(root, cache=cache, **cut).load()
-    signals = data.signals
-    unnamed = signals is not None and all(re.fullmatch(UNNAMED, name) for name in signals.channels)
-    if signals is not None and unnamed and len(signals.channels) == spec.in_chans:
-        LOGGER.warning("%s names no channels: taken in the model's order, %s", root, ", ".join(spec.channels))
-        data = replace(data, signals=replace(signals, channels=spec.channels))
-    spec.require(data.signals, data.name)
-    return data

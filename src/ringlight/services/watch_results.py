@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ringlight.data.tabular import read_sheet
 from ringlight.errors import DataError
 from ringlight.evaluation.thresholds import decision_confidence
-from ringlight.inference.decisions import Decider, Result
+from ringlight.inference.decisions import Decider, Result, class_columns
 from ringlight.types import Prediction
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -34,8 +34,7 @@ def results_of(path: Path, decider: Decider) -> Iterator[Result]:
     """
     rows = _lines(path) if path.suffix.lower() in JSON_LINES else _table(path)
     classes = decider.bundle.classes
-    # A class that is called as another column is ("unknown") has a longer name there.
-    columns = [longer if rows and (longer := f"probability/{name}") in rows[0] else name for name in classes]
+    columns = class_columns(classes)
     missing = [name for name in columns if rows and name not in rows[0]]
     if missing or not rows:
         got = f"no column `{missing[0]}`" if missing else "no row"

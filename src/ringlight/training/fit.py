@@ -11,6 +11,7 @@ from typing import Any
 from ringlight.files import write_csv, write_json
 from ringlight.inference.bundle import write_bundle
 from ringlight.runtime import DIVIDED, determinism, environment
+from ringlight.training.bundling import finished
 from ringlight.training.judge import Verdict, judge, probe_of, write_predictions
 from ringlight.training.learners import learner_of
 from ringlight.training.open_set import open_set_of
@@ -53,7 +54,7 @@ def fit(plan: Plan, folder: Path, *, tracker: Tracker, control: RunControl, resu
     spent = {"fit": trained - started, "judge": judged - trained, "leak_probe": time.perf_counter() - judged}
     values = results(plan, folder.name, history, verdict, probe, where, spent, learner.notes, learner.phases)
     write_predictions(folder, verdict)
-    bundle = learner.bundle(verdict.metrics.to_dict(), verdict.rules)
+    bundle = finished(learner.bundle({}, verdict.rules), plan, verdict)
     write_bundle(folder / "bundle", with_watch(bundle, learner, plan.part("val"), verdict.validation), plan.module)
     tracker.log_metrics({f"final/{name}": value for name, value in verdict.scores().items()}, len(history.rows))
     values |= write_embedding(plan, learner, verdict, folder, tracker, len(history.rows))

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ringlight.data.preprocess import InputSpec
-from ringlight.errors import ModelError, RunError
+from ringlight.errors import RunError
 from ringlight.inference.bundle import Bundle, find_bundle, read_bundle
 from ringlight.models.embedding import take_apart
-from ringlight.models.heads import classifier_of, num_features_of
-from ringlight.models.lora import merge_lora
-from ringlight.models.weights import read_state
+from ringlight.models.heads import num_features_of
+from ringlight.models.two_files import last_layer, load_backbone, load_two_files
 from ringlight.training.objectives import Teacher
 from ringlight.training.other_runs import check_unseen
 
@@ -59,8 +58,8 @@ def start_backbone(plan: Plan, whole: nn.Module, where: Path, key: str) -> str:
             f"a model like this run's, with {wrong} {here[wrong]}", got=str(there[wrong]), where=f"{key}: {where}",
             fix="set the section model as it is in that run's config.yaml",
         )  # fmt: skip
-    state = {name: tensor for name, tensor in source.state_dict().items() if name not in _last(source)}
-    _load(whole, state, _last(whole), f"{key}: {where}")
+    state = {name: tensor for name, tensor in source.state_dict().items() if name not in last_layer(source)}
+    load_backbone(whole, state, last_layer(whole), f"{key}: {where}")
     return f"{key}: the backbone starts from {where}{_known(plan, folder, key)}"
 
 
@@ -91,19 +90,7 @@ def teacher_of_files(plan: Plan, whole: nn.Module, spec: Spec, backbone: Path, h
     Raises:
         ModelError: a file is damaged, or its tensors do not fit.
     """
-    names = _last(whole)
-    state = {name.removeprefix("backbone."): tensor for name, tensor in read_state(backbone).items()}
-    _load(whole, {key: value for key, value in state.items() if key not in names}, names, str(backbone))
-    layer, given = classifier_of(whole), read_state(head)
-    found = {name.rpartition(".")[2]: tensor for name, tensor in given.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if shapes != wanted:
-        raise ModelError(
-            f"a classifier with {wanted}", got=str(shapes), where=f"distill.teacher_head_path: {head}",
-            fix=f"save the classifier of a teacher of these {len(plan.dataset.classes)} classes",
-        )  # fmt: skip
-    layer.load_state_dict(found)
+    load_two_files(whole, backbone, head, head_where=f"distill.teacher_head_path: {head}")
     note = f"distill.teacher_backbone_path: what {backbone.name} was trained on is not known; scores may be too good"
     return lesson_of(whole, spec, plan), note
 
@@ -171,31 +158,6 @@ def _same_input(here: Spec, there: Spec, where: str) -> None:
         raise RunError(
             f"a teacher of the same input, {wrong} {one[wrong]}", got=str(other.get(wrong)), where=where,
             fix="set the section data as it is in the teacher's config.yaml",
-        )  # fmt: skip
-
-
-def _last(module: nn.Module) -> set[str]:
-    """Name the tensors of a model's last layer."""
-    layer = classifier_of(module)
-    prefix = next(name for name, child in module.named_modules() if child is layer)
-    return {f"{prefix}.{name}" for name in layer.state_dict()}
-
-
-def _load(whole: nn.Module, state: Mapping[str, Tensor], spared: set[str], where: str) -> None:
-    merge_lora(whole)  # untrained adapters change nothing but the names of the weights
-    try:
-        result = whole.load_state_dict(dict(state), strict=False)
-    except RuntimeError as error:  # tensors of other shapes
-        raise ModelError(
-            "tensors that fit the backbone", got=str(error).splitlines()[-1].strip(), where=where,
-            fix="set the section model as it was when they were trained",
-        ) from error  # fmt: skip
-    missing = [name for name in result.missing_keys if name not in spared]
-    if missing or result.unexpected_keys:
-        got = f"no `{missing[0]}`" if missing else f"the unknown `{result.unexpected_keys[0]}`"
-        raise ModelError(
-            "every tensor of the backbone, and no other", got=got, where=where,
-            fix="set the section model as it was when they were trained",
         )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def test_every_command_explains_itself_within_80_columns(
     [
         (["trian"], "No such command 'trian'"),
         (["train", "demo", "--num-epochs", "3"], "No such option: --num-epochs"),
-        (["predict"], "Missing argument"),
+        (["evaluate"], "Missing argument"),
         (["data", "preview", "demo", "--num-samples", "0"], "Input should be greater than or equal to 1"),
     ],
 )

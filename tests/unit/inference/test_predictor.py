@@ -128,7 +128,7 @@ def test_unsure_decisions_are_for_a_human() -> None:
 
 
 def test_an_evidential_model_tells_its_uncertainty_of_the_scores_before_calibration() -> None:
-    """K / S of alpha = exp(logits); a class of that name keeps its column."""
+    """K / S of alpha = exp(logits); a class of that name has its column beside it."""
     head = {"head": {"name": "evidential", "of": {"name": "linear", "bias": True}}}
     bundle = replace(bundle_of(calibration=calibration(0.5)), architecture=head)
     result = Predictor(bundle, Grey(), device="cpu").predict([WHITE, np.zeros_like(WHITE)])
@@ -136,7 +136,8 @@ def test_an_evidential_model_tells_its_uncertainty_of_the_scores_before_calibrat
     np.testing.assert_allclose(result.uncertainties, [3 / np.exp(RAW).sum(), 1.0], rtol=1e-5)
     assert [row["uncertainty"] for row in result.rows()] == result.uncertainties.tolist()
     named = replace(result, prediction=replace(result.prediction, classes=("uncertainty", "scratch", "dent")))
-    assert named.rows()[0]["uncertainty"] == result.probabilities[0, 0]
+    assert named.rows()[0]["probability/uncertainty"] == result.probabilities[0, 0]
+    assert named.rows()[0]["uncertainty"] == result.uncertainties[0]
     plain = predictor().predict(WHITE)
     assert plain.uncertainties is None
     assert "uncertainty" not in plain.rows()[0]
@@ -246,3 +247,21 @@ def test_the_open_set_rule_holds_under_every_operating_point(asked: str) -> None
     assert result.operating_point == asked
     assert result.unknown is not None
     assert result.unknown.tolist() == [False, True]
+
+
+def test_a_verdict_is_ok_defect_or_human_and_none_where_nothing_says_what_is_good() -> None:
+    black = np.zeros_like(WHITE)
+    assert predictor(good_class="good").predict(WHITE).verdicts == ["ok"]
+    assert predictor(good_class="dent").predict(WHITE).verdicts == ["defect"]
+    assert predictor().predict(WHITE).verdicts == [None]
+    sure = softmax(RAW).max() - 0.01
+    for good in ("good", None):  # black has even scores: it is for a human whatever is good
+        found = predictor(good_class=good, reject_threshold=sure).predict([WHITE, black])
+        assert found.verdicts == ["ok" if good else None, "human"]
+    none = predictor(
+        "multilabel", operating_points={"safe": point("multilabel", "each", (0.9, 0.9, 0.9))}, asked="safe"
+    )
+    assert none.predict(WHITE).verdicts == ["ok"], "a multi-label part without a label is good"
+    assert predictor("multilabel").predict(WHITE).verdicts == ["defect"]
+    assert list(predictor(good_class="good").predict(WHITE).rows()[0]) == ["id", "labels", "verdict", *CLASSES]
+    assert predictor(reject_threshold=0.5).decider.columns == ["id", "labels", "verdict", *CLASSES, "to_human"]

@@ -272,7 +272,7 @@ def test_a_model_is_loaded_by_its_name(tmp_path: Path, make_finished: MakeRun) -
     assert runs.model_folder("strips-1", tmp_path) == run
     execute(tmp_path, "UPDATE model_versions SET is_active = 1")
     folder = tmp_path / "models/defect/strips/v1"
-    for name in ("strips", "strips@active", "strips@v1"):
+    for name in ("strips", "strips@active", "strips@v1", "strips:1", "strips:active"):
         assert runs.model_folder(name, tmp_path) == folder
     make_finished(tmp_path, "strips")
     assert runs.model_folder("strips", tmp_path) == tmp_path / "runs" / "strips"  # a run's whole name wins
@@ -284,6 +284,8 @@ def test_versions_that_are_not_there(tmp_path: Path, make_finished: MakeRun) -> 
     for version in ("", "2", "x", "-1", "1.0", "٣", "9" * 30):
         with pytest.raises(ModelError, match=r"^strips: expected a version"):
             runs.model_folder(f"strips@{version}", tmp_path)
+        with pytest.raises(ModelError):
+            runs.model_folder(f"strips:{version}", tmp_path)
     for name in ("a\nb", "a\0b", "../x"):
         with pytest.raises(
             ModelError, match=r"^models: expected a registered model, got '[^\n]*'; choose from: strips$"

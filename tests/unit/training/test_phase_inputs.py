@@ -265,7 +265,7 @@ def test_files_that_do_not_fit_are_told_in_a_line_each(plan: Plan, files: Any, t
     four = told(lambda: teacher_of_files(plan, plan.module, plan.spec, backbone, tmp_path / "four.pth"), ModelError)
     assert four == (
         f"distill.teacher_head_path: {tmp_path / 'four.pth'}: expected a classifier with {{'weight': (3, 512), 'bias': "
-        "(3,)}, got {'weight': (4, 512), 'bias': (4,)}; save the classifier of a teacher of these 3 classes"
+        "(3,)}, got {'weight': (4, 512), 'bias': (4,)}; save the classifier of a model of these 3 classes"
     )
 
 
