@@ -9,9 +9,10 @@ non-inferiority (Schuirmann 1987, J. Pharmacokin. Biopharm. 15:657: a two-sided 
     undecided   the bound lies between: too few records to tell
 
 A bootstrap knows nothing of what did not happen: two models that decide alike on 50 records would have a loss of
-[0, 0]. No change in U units still allows a share of s = 1 - (1 - confidence)^(1/U) that change (Clopper & Pearson 1934
-at zero; about 3/U at 95 %). The upper limit is therefore never below the loss of the original with a share s of each
-class's right decisions turned wrong (:func:`loss_if_changed`): 1,497 units without a change rule out 0.2 points.
+[0, 0]. No worsened decision in U units still allows a share of s = 1 - (1 - confidence)^(1/U) that are worse (Clopper &
+Pearson 1934 at zero; about 3/U at 95 %, as much as the bootstrap makes of one). The upper limit is then raised by the
+loss of the original with a share s of each class's right decisions turned wrong (:func:`loss_if_changed`): 1,497 units
+without a change rule out 0.2 points.
 
 **Recall of a guarded class.** Of the b + c positive units that just one of the models finds, each is as likely to be
 the one's as the other's if their recalls are equal (McNemar 1947, the exact and one-sided form): p = P(Bin(b + c, 1/2)
@@ -32,6 +33,7 @@ from scipy import stats
 from ringlight.errors import DataError, did_you_mean
 from ringlight.evaluation.certificates import group_extremes
 from ringlight.evaluation.decided import Decided
+from ringlight.evaluation.inputs import BoolArray
 from ringlight.evaluation.paired import paired_differences
 from ringlight.evaluation.rates import check_confidence
 from ringlight.evaluation.score_error import ScoreError
@@ -174,9 +176,10 @@ def macro_f1_loss(
         low, high = -difference, -difference
     else:
         low, high = -1.0, 1.0  # too few units, or a class that most resamples lose: nothing is known
-    unseen = loss_if_changed(reference, 1.0 - (1.0 - confidence) ** (1.0 / num_units))
+    if not _right_but(reference, changed).any():
+        high += loss_if_changed(reference, 1.0 - (1.0 - confidence) ** (1.0 / num_units))
     return Loss(
-        value=0.0 - difference, low=low, high=max(high, unseen), reference=macro_f1(reference), changed=different,
+        value=0.0 - difference, low=low, high=min(high, 1.0), reference=macro_f1(reference), changed=different,
         num_records=len(reference.actual), num_units=num_units, unit=reference.units.kind,
     )  # fmt: skip
 
@@ -296,6 +299,12 @@ def _counts(data: Decided) -> tuple[Any, Any, Any]:
 def _macro_f1(tp: Any, fp: Any, fn: Any) -> float:
     whole = 2 * tp + fp + fn
     return float(np.divide(2 * tp, whole, out=np.zeros_like(whole), where=whole > 0).mean())
+
+
+def _right_but(reference: Decided, changed: Decided) -> BoolArray:
+    """Return the decisions (N, K) that are right in the original alone."""
+    right, still = (one.chosen == one.actual for one in (reference, changed))
+    return np.asarray(right & ~still)
 
 
 def _same_counts(reference: Decided, changed: Decided) -> bool:

@@ -83,9 +83,10 @@ class Int8:
     def lines(self) -> list[str]:
         """Return the report in a few lines of text."""
         loss, error = self.acceptance.loss, self.acceptance.score_error
+        sure = f"{100 * self.acceptance.confidence:g} %"
         lines = [
             f"INT8 {self.verdict}: macro-F1 {loss.reference:.4f} -> {loss.reference - loss.value:.4f}, loss "
-            f"{100 * loss.low:+.2f} to {100 * loss.high:+.2f} points ({100 * self.acceptance.confidence:g} % each way), "
+            f"{100 * loss.low:+.2f} to {100 * loss.high:+.2f} points ({sure} each way), "
             f"{loss.changed} of {loss.num_records} records decided otherwise"
         ]
         if error is not None:
