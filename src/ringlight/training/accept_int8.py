@@ -185,7 +185,7 @@ def _decisions(
 
 def _rows(prediction: Prediction, rows: npt.NDArray[np.int64]) -> Prediction:
     return replace(
-        prediction, ids=[prediction.ids[row] for row in rows], logits=prediction.logits[rows],
+        prediction, ids=[prediction.ids[int(row)] for row in rows], logits=prediction.logits[rows],
         targets=truth_of(prediction)[rows],
     )  # fmt: skip
 

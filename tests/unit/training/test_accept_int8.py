@@ -46,7 +46,7 @@ def test_the_rules_are_fixed_on_the_quantised_scores() -> None:
     assert own.calibration is not None
     ratio = found.rules.calibration.calibrator.scale[0] / own.calibration.calibrator.scale[0]
     assert ratio == pytest.approx(2, rel=0.02)
-    bundle = Bundle(architecture={"name": "net"}, task="multiclass", classes=CLASSES, input_spec=InputSpec(32, 32))
+    bundle = Bundle(architecture={"name": "net"}, task="multiclass", classes=CLASSES, input_spec=InputSpec(3, 32))
     written = found.bundle(replace(bundle, open_set={"kept": 1}))
     assert written.calibration == found.rules.for_bundle()["calibration"]
     assert written.operating_points["max_f1"] == found.rules.points["max_f1"].to_dict()
