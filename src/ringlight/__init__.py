@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ringlight.api import compare_results as compare_results
     from ringlight.api import cross_validate as cross_validate
     from ringlight.api import evaluate as evaluate
+    from ringlight.api import export as export
     from ringlight.api import history as history
     from ringlight.api import load as load
     from ringlight.api import load_model as load_model
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from ringlight.api import train as train
 
 _API = (
-    "activate", "compare_results", "cross_validate", "evaluate", "history", "load", "load_model", "load_results",
-    "register", "reproduce", "train",
+    "activate", "compare_results", "cross_validate", "evaluate", "export", "history", "load", "load_model",
+    "load_results", "register", "reproduce", "train",
 )  # fmt: skip
 __all__ = [*_API, "__version__"]
 

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from ringlight.inference.export_files import Export
     from ringlight.services.activations import Activation
     from ringlight.services.registered import Version
     from ringlight.types import RunControl, Tracker
 
 __all__ = [
     "Comparison", "CrossValidation", "Evaluation", "Predictor", "Reproduction", "Run", "RunCard", "activate",
-    "compare_results", "cross_validate", "evaluate", "history", "load", "load_model", "load_results", "register",
-    "reproduce", "train",
+    "compare_results", "cross_validate", "evaluate", "export", "history", "load", "load_model", "load_results",
+    "register", "reproduce", "train",
 ]  # fmt: skip
 
 
@@ -235,6 +236,67 @@ def load_model(
     from ringlight.services.registered import load_version
 
     return load_version(name, version, workspace=workspace, device=device)
+
+
+def export(
+    model: Path | str | Run,
+    *,
+    format: str = "onnx",
+    precision: str = "f32",
+    opset: int | None = None,
+    preprocess: bool = False,
+    calibrated: bool = False,
+    tolerance: float | None = None,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    num_records: int = 200,
+    int8: bool = False,
+    max_loss: float | None = None,
+    guarded: Sequence[str] | None = None,
+    accept_undecided: bool = False,
+    out: Path | str | None = None,
+    module: nn.Module | None = None,
+    workspace: Path | str | None = None,
+) -> Export:
+    """Write a model for another runtime, once it was found to score as PyTorch does; nothing is left of a refused one.
+
+    Args:
+        model: a run, its folder or name, a bundle folder, or a registered version (`NAME`, `NAME@3`).
+        format: onnx, openvino, torchscript or torch_export.
+        precision: f32, f16 or, with OpenVINO, bf16.
+        opset: ONNX's operator set, 18 to 24; None takes 18.
+        preprocess: the graph takes pixels (uint8, of the model's size) or windows in physical units.
+        calibrated: the graph gives calibrated probabilities as well.
+        tolerance: how far a probability may move, between 0 and 1; None takes 1e-4, in half precision 1e-2.
+        data: labelled records to check it on; None takes the run's validation part.
+        overrides: configuration keys that say how `data` is read.
+        num_records: no more than so many of them, evenly spaced.
+        int8: 8-bit whole numbers (onnx, openvino), calibrated on training records, with operating points fixed again;
+            refused where it decides worse.
+        max_loss: with `int8`: macro-F1 that may be lost; None takes 0.002.
+        guarded: with `int8`: classes whose recall may not fall; None takes those of operating points.
+        accept_undecided: with `int8`: go on where too few records say how good it is.
+        out: the folder to write; None takes one in the workspace's `exports/`.
+        module: the model itself, where it is in no catalogue.
+        workspace: where runs and versions are looked up by name.
+
+    Raises:
+        UserError: a choice that is not there, or a folder that is.
+        RunError: there is no such run, or its data changed.
+        BundleError: the model is damaged.
+        DataError: no records to check it on.
+        ModelError: the model cannot be written so, or was written as another one.
+        MissingExtraError: the format's library is not installed.
+    """
+    from ringlight.services.exports import export as do
+    from ringlight.services.exports_int8 import Int8Options
+
+    choices = Int8Options(max_loss=max_loss, guarded=guarded, accept_undecided=accept_undecided) if int8 else None
+    return do(
+        _place(model), format=format, precision=precision, opset=opset, preprocess=preprocess, calibrated=calibrated,
+        tolerance=tolerance, data=data, overrides=overrides, num_records=num_records,
+        out=None if out is None else Path(out), module=module, int8=choices, workspace=workspace,
+    )  # fmt: skip
 
 
 def history(

@@ -253,6 +253,10 @@ def test_a_study_without_a_finished_trial_says_why(tune_small: Tune) -> None:
         ("tune.space=reznet", "tune.space: expected a shipped space, got `reznet`"),
         ("split.strategy=stratified_80_20", "tune.objective: expected a split with a validation part"),
         ("tune.storage=nonsense", "tune.storage: expected a database that can be opened"),
+        (
+            "tune.storage=postgresql://me:s3cret@host/t",
+            "tune.storage: expected an address without a password (~/.pgpass ",
+        ),
         ("tune.timeout=soon", "tune.timeout: expected"),
         ("data.root=/no/such/folder/", "data.root"),
     ],

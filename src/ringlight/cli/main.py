@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, jobs, judging, runs, tune, versions, worker
+from ringlight.cli import crossval, data, export, jobs, judging, runs, tune, versions, worker
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
+versions.app.command(short_help="Write a model for another runtime, proved to be the same model.")(export.export)
 app.add_typer(versions.app, name="models")
 app.add_typer(runs.app, name="runs")
 

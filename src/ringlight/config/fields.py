@@ -7,10 +7,13 @@ kinds refuse the first and accept the second. None of them changes the JSON sche
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, StrictBool
+
+from ringlight.errors import redacted
 
 
 def as_text(value: object) -> object:
@@ -37,6 +40,25 @@ def _file_name(value: str) -> str:
     if not value.strip() or re.search(r"[/\\\x00-\x1f]", value) or value.startswith(".") or len(value) > 100:
         raise ValueError("a name of 1 to 100 characters without / or \\ that does not start with a dot")
     return value
+
+
+def without_password(instead: str) -> Callable[[str], str]:
+    """Return a check that refuses an address that holds a secret: every run writes its configuration down.
+
+    Args:
+        instead: where the secret belongs, as the message says it.
+
+    Examples:
+        >>> without_password("~/.pgpass is the place for it")("postgresql://host/trials")
+        'postgresql://host/trials'
+    """
+
+    def check(address: str) -> str:
+        if redacted(address) != address:
+            raise ValueError(f"an address without a password ({instead})")
+        return address
+
+    return check
 
 
 Whole = Annotated[int, Strict()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from ringlight.config.fields import Location, Real, Whole, Word
+from ringlight.config.fields import Location, Real, Whole, Word, without_password
 from ringlight.config.parts import Section
 
 CvMethod = Literal[
@@ -79,8 +79,10 @@ class TuneConfig(Section):
         "{type: categorical, choices}, each with an optional when: {KEY: value}; or the name of a shipped space; null "
         "takes the space shipped for the model",
     )
-    storage: Word | None = Field(
-        None, description="where trials are kept: null is a file in the study's folder; or postgresql://..."
+    storage: Annotated[Word, AfterValidator(without_password("~/.pgpass is the place for it"))] | None = Field(
+        None,
+        description="where trials are kept: null is a file in the study's folder; or postgresql://..., never with a "
+        "password",
     )
     workers: Whole = Field(1, ge=1, le=256, description="processes that work on the study")
     folder: Location | None = Field(None, description="the study's folder; one that is there already is gone on with")

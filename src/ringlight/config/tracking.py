@@ -6,9 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ringlight.config.fields import Word
+from ringlight.config.fields import Word, without_password
 from ringlight.config.parts import Section
-from ringlight.errors import redacted
 
 TrackerName = Literal["tensorboard", "mlflow", "csv"]
 
@@ -32,19 +31,8 @@ def _several(value: object) -> object:
     return list(dict.fromkeys(map(str, value)))
 
 
-def _without_password(address: str) -> str:
-    """Refuse an address that holds a secret: every run writes its configuration down.
-
-    Examples:
-        >>> _without_password("http://mlflow.plant.example:5000")
-        'http://mlflow.plant.example:5000'
-    """
-    if redacted(address) != address:
-        raise ValueError(
-            "an address without a password (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment "
-            "are the place for it)"
-        )
-    return address
+PLACE = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment are the place for it"
+"""Where MLflow's own client looks for a secret."""
 
 
 def _named(text: str) -> str:
@@ -67,7 +55,7 @@ Trackers = Annotated[
 class MlflowConfig(Section):
     """The server, or the file, that the tracker `mlflow` and registered versions go to. Needs the extra `mlflow`."""
 
-    tracking_uri: Annotated[Word, AfterValidator(_without_password)] | None = Field(
+    tracking_uri: Annotated[Word, AfterValidator(without_password(PLACE))] | None = Field(
         None,
         description="address of a server, of a database or of a folder; null is what MLFLOW_TRACKING_URI names, else "
         "mlflow/ in the workspace. Never holds a password",

@@ -17,6 +17,8 @@ from ringlight.errors import DataError
 from ringlight.inference.bundle import Bundle, read_bundle
 from ringlight.inference.decisions import Decider, Result
 from ringlight.inference.engines import Engine, Scored, TorchEngine
+from ringlight.inference.export_files import is_export
+from ringlight.inference.exported import open_export
 from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import choose_device
 from ringlight.types import Dataset
@@ -74,7 +76,7 @@ class Predictor:
         operating_point: str | None = None,
         module: nn.Module | None = None,
     ) -> Predictor:
-        """Load a bundle folder or a finished run folder.
+        """Load a bundle folder, a finished run folder, or the folder of an export, which runs on its own engine.
 
         `module` is the model itself, built as for its training, where it is one of your own and in no catalogue.
 
@@ -82,6 +84,9 @@ class Predictor:
             BundleError: it is missing, damaged or of an unknown version; a model of your own that was not passed.
             DataError: the threshold or the operating point cannot be used.
         """
+        if is_export(Path(path)):
+            bundle, engine = open_export(Path(path))
+            return cls(bundle, None, engine=engine, threshold=threshold, operating_point=operating_point)
         bundle, network = read_bundle(Path(path), module=module)
         return cls(bundle, network, device=device, threshold=threshold, operating_point=operating_point)
 

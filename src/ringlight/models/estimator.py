@@ -152,7 +152,7 @@ class EstimatorModel(nn.Module):
         Raises:
             ModelError: the model was not fitted, or to another number of features.
         """
-        fitted = self._needs_fit()
+        fitted = self.fitted()
         matrix = np.asarray(features)
         if matrix.ndim != 2 or matrix.shape[1] != fitted["num_features"]:
             raise ModelError(
@@ -185,10 +185,15 @@ class EstimatorModel(nn.Module):
         Raises:
             ModelError: another number of channels, or a model that was not fitted.
         """
-        self._needs_fit()
+        self.fitted()
         return torch.from_numpy(self.scores(self.describe(windows_bct).numpy())).to(windows_bct.device)
 
-    def _needs_fit(self) -> dict[str, Any]:
+    def fitted(self) -> dict[str, Any]:
+        """Return what was fitted: `scaler` (or None), `heads` with the `classes` and the `estimator` of each.
+
+        Raises:
+            ModelError: nothing was.
+        """
         if self._fitted is None:
             raise ModelError(
                 "a fitted estimator", got="one that was not fitted", where=type(self).__name__,

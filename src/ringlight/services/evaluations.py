@@ -8,24 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringlight.config.load import read_config
 from ringlight.data.checks import Inspection
 from ringlight.data.faults import first_of
-from ringlight.data.specs import Spec
-from ringlight.data.window_spec import WindowSpec
-from ringlight.errors import DataError, RunError
+from ringlight.errors import RunError
 from ringlight.files import unwritable, write_json
 from ringlight.inference.tta import Space
 from ringlight.runtime import LOGGER, workspace_folder
-from ringlight.services.datasets import open_data
-from ringlight.services.runs import cache_of, refuse_arrays
+from ringlight.services.judged_records import named_records, part_of_run, require_input, require_run
 from ringlight.services.saved_models import SavedModel, open_model, seed_of, stored_results
-from ringlight.services.standing import MANIFEST, read_manifest
+from ringlight.services.standing import MANIFEST
 from ringlight.training.evaluate import check_members, conform, join, overlap
 from ringlight.training.judge import Verdict, verdict_of, verdict_on, write_predictions
-from ringlight.training.open_set import hold_out
 from ringlight.training.pages import write_pages
-from ringlight.training.records import check_dataset, load_dataset
+from ringlight.training.records import check_dataset
 from ringlight.training.results import RESULTS_VERSION, data_card, part_card
 from ringlight.training.rules import Rules
 from ringlight.training.splitting import grouped_as_configured
@@ -122,7 +117,7 @@ def evaluate_records(
     _check_out(out)
     opened = open_model(model, workspace, None, None, module)
     inspection = check_dataset(records)
-    _require_input(opened.bundle.input_spec, inspection)
+    require_input(opened.bundle.input_spec, inspection)
     data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=records.name)
     origin = "given" if data.groups is not None else "none"
     judged = _judged_new(opened, data, data, origin, inspection)
@@ -185,39 +180,15 @@ def evaluate_ensemble(
 
 def _own_part(opened: SavedModel, workspace: Path | str | None) -> _Judged:
     """Return the part the run was judged on, exactly as its split file says."""
-    if opened.run is None or opened.saved is None:
-        raise RunError(
-            "a run, which has a test part of its own", got="a bundle that stands alone", where=str(opened.folder),
-            fix="name the data: ringlight evaluate MODEL DATA",
-        )  # fmt: skip
-    refuse_arrays(opened.run)
-    config = read_config(opened.run / "config.yaml")
-    data, _ = hold_out(load_dataset(config, cache_of(opened.run, workspace)).dataset, config.split.held_out_class)
-    expected = read_manifest(opened.run).get("dataset_fingerprint")
-    if expected != data.fingerprint:
-        raise RunError(
-            f"the data of the run (fingerprint {str(expected)[:12]})", got=data.fingerprint[:12],
-            where=str(opened.run), fix="bring it back as it was, or judge the new data: ringlight evaluate RUN DATA",
-        )  # fmt: skip
-    results = stored_results(opened.run)
-    part = results["judged_part"]
-    rows = [row for row, key in enumerate(data.ids) if opened.saved.parts.get(key) == part]
-    groups = [opened.saved.groups.get(key) for key in data.ids]
-    return _Judged(part, data.with_column("group", groups).take(rows), results["dataset"], results["split"])
+    run = require_run(opened, "test", "name the data: ringlight evaluate MODEL DATA")
+    results = stored_results(run)
+    data = part_of_run(opened, results["judged_part"], workspace, fix="judge the new data: ringlight evaluate RUN DATA")
+    return _Judged(results["judged_part"], data, results["dataset"], results["split"])
 
 
 def _new_data(opened: SavedModel, source: str, overrides: Sequence[str], workspace: Path | str | None) -> _Judged:
     """Open labelled records, number their labels as the model does, and look whether it has seen them."""
-    home = workspace if opened.run is None else cache_of(opened.run, workspace).parent
-    shown = open_data(source, overrides, workspace=home)
-    if not shown.dataset.has_content:
-        raise DataError(
-            "records with images", got="a label-only table", where=shown.dataset.name,
-            fix="name the column that holds the paths: data.path_column=COLUMN",
-        )  # fmt: skip
-    inspection = check_dataset(shown.dataset)
-    _require_input(opened.bundle.input_spec, inspection)
-    data = conform(inspection.dataset, opened.bundle.classes, opened.bundle.task, where=shown.dataset.name)
+    shown, inspection, data = named_records(opened, source, overrides, workspace)
     found = grouped_as_configured(shown.config, data, shown.cache)
     return _judged_new(opened, data, found.dataset, found.origin, inspection)
 
@@ -245,22 +216,6 @@ def _judged_new(opened: SavedModel, data: Dataset, grouped: Dataset, origin: str
     # One data set has one fingerprint, however a model orders its classes and whatever groups were found in it.
     card = {**data_card(data), "fingerprint": inspection.dataset.fingerprint}
     return _Judged(NEW_DATA, grouped, card, split)
-
-
-def _require_input(spec: Spec, inspection: Inspection) -> None:
-    """Refuse records that the model was not made for: pictures of many sizes at full size, other channels, images."""
-    data, sizes = inspection.dataset, len(inspection.image_sizes)
-    if isinstance(spec, WindowSpec):
-        spec.require(data.signals, data.name)
-    elif data.signals is not None:
-        raise DataError(
-            "images", got="windows of a signal", where=data.name, fix="choose data of images for this model"
-        )
-    elif spec.image_size is None and sizes > 1:
-        raise DataError(
-            "images of one size, as the model takes them at full size", got=f"{sizes} sizes", where=data.name,
-            fix="judge the sizes one after the other",
-        )  # fmt: skip
 
 
 def _refuse_seen(opened: SavedModel, judged: _Judged) -> None:

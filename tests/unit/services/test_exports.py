@@ -1,0 +1,91 @@
+"""A model is exported on the proof of its own records, or of those that are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ringlight.data.preprocess import InputSpec
+from ringlight.errors import BundleError, DataError, RunError, UserError
+from ringlight.inference.bundle import Bundle, write_bundle
+from ringlight.inference.export_files import read_export
+from ringlight.models import build_model
+from ringlight.services.export_records import spaced
+from ringlight.services.exports import export
+
+CLASSES = ("middle", "dark", "bright")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that stands alone: random weights, three classes."""
+    folder = tmp_path_factory.mktemp("models") / "sorter"
+    torch.manual_seed(0)
+    bundle = Bundle(
+        architecture={"name": "resnet10t", "in_chans": 3, "drop_rate": 0.0, "params": {}},
+        task="multiclass", classes=CLASSES,
+        input_spec=InputSpec(in_chans=3, image_size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3),
+    )  # fmt: skip
+    write_bundle(folder, bundle, build_model("resnet10t", num_classes=3, pretrained=False).module)
+    return folder
+
+
+def test_a_bundle_alone_is_proved_on_records_that_are_named(saved: Path, tile_folder: Path, tmp_path: Path) -> None:
+    made = export(
+        saved, format="torchscript", preprocess=True, data=str(tile_folder), num_records=6, workspace=tmp_path
+    )
+    assert made.folder == tmp_path / "exports" / "sorter-torchscript-pixels"
+    report = read_export(made.folder).facts["parity"]
+    assert (report["num_records"], report["source"]) == (6, "tiles")
+    assert report["worst_record"].split("/")[0] in CLASSES
+    with pytest.raises(UserError, match="expected a folder that is not there yet, got one that is"):
+        export(saved, format="torchscript", preprocess=True, data=str(tile_folder), workspace=tmp_path)
+    with pytest.raises(BundleError) as caught:
+        export(made.folder, format="torchscript", workspace=tmp_path)
+    assert str(caught.value) == (
+        f"{made.folder}: expected a run, a bundle or a version, got an export; name the model that it was made of"
+    )
+
+
+def test_without_records_nothing_is_proved(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        export(saved, workspace=tmp_path)
+    assert str(caught.value) == (
+        f"{saved}: expected a run, which has a validation part of its own, got a bundle that stands alone; "
+        "name labelled records to check the export on: --data SOURCE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "told"),
+    [
+        ({"format": "tensorrt"}, UserError, "--format: expected a format, got `tensorrt`"),
+        ({"opset": 11}, UserError, "--opset: expected an operator set from 18 to 24, got 11"),
+        ({"num_records": 1}, DataError, "--records: expected 2 records or more, got 1; 200 is usual"),
+    ],
+)
+def test_what_is_asked_wrongly_is_told_before_anything_is_opened(
+    options: dict[str, Any], kind: type[Exception], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind) as caught:
+        export(tmp_path / "nothing", **options)
+    assert str(caught.value).startswith(told)
+
+
+def test_a_changed_bundle_is_refused(saved: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(saved, tmp_path / "copy"))
+    with (copy / "model.safetensors").open("ab") as weights:
+        weights.write(b"0")
+    with pytest.raises(BundleError, match="the file was changed or damaged"):
+        export(copy, data=str(tmp_path))
+
+
+def test_records_are_taken_from_everywhere() -> None:
+    """Records lie in order of their class: the first ones would prove one class."""
+    assert spaced(100, 5) == [0, 25, 50, 74, 99]
+    assert len(set(spaced(1000, 200))) == 200
