@@ -9,11 +9,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.linear_model import LinearRegression
 
 from ringlight.errors import DataError, ModelError
 from ringlight.evaluation.score_error import centred, relative_error
 from ringlight.inference.quantize import Batches, Quantized, calibration_rows, check_model_file, refuse_leak
 from ringlight.inference.quantize_bias import correct_biases, dequantized, mean_inputs, mean_shift
+from ringlight.inference.quantize_classifier import estimate, refit_classifier
 from ringlight.inference.quantize_graph import Graph
 from ringlight.inference.quantize_layers import worst_layers
 from ringlight.inference.quantize_onnx import open_session, quantize_onnx
@@ -60,7 +62,10 @@ def write_net(path: Path, *, outlier: float = 0.0, seed: int = 0) -> Path:
 
 
 def records(num: int = 32, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).random((num, 3, SIZE, SIZE), np.float32)
+    """Pictures of very different contrast, so that scores differ."""
+    generator = np.random.default_rng(seed)
+    contrast = generator.uniform(-2, 2, (num, 1, 1, 1)).astype(np.float32)
+    return generator.random((num, 3, SIZE, SIZE), np.float32) * contrast
 
 
 def batches(num: int = 32, seed: int = 1) -> list[np.ndarray]:
@@ -116,17 +121,17 @@ def test_the_mean_input_and_the_shift_of_the_bias_are_those_of_a_loop(tmp_path: 
 
 def test_corrected_biases_bring_the_means_of_the_scores_back(tmp_path: Path) -> None:
     """Weights that were all rounded up by hand: the mean output is off by what the correction takes out."""
-    source = write_net(tmp_path / "model.onnx")
-    found = quantize_onnx(source, tmp_path / "q.onnx", batches(), threads=1)
+    source, bright = write_net(tmp_path / "model.onnx"), [np.abs(batch) for batch in batches()]
+    found = quantize_onnx(source, tmp_path / "q.onnx", bright, threads=1)
     model = onnx.load(found.path)
     graph = Graph(source)
     for one in model.graph.initializer:
         if one.name == "stem.weight_quantized":
             one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one) + np.int8(2), one.name))
     onnx.save(model, found.path)
-    inputs = records(64, seed=9)
+    inputs = np.abs(records(64, seed=9))
     before = np.abs(scores(found.path, inputs).mean(axis=0) - scores(source, inputs).mean(axis=0)).max()
-    assert correct_biases(graph, found.path, mean_inputs(graph, batches(), threads=1)) == 3
+    assert correct_biases(graph, found.path, mean_inputs(graph, bright, threads=1)) == 3
     after = np.abs(scores(found.path, inputs).mean(axis=0) - scores(source, inputs).mean(axis=0)).max()
     assert after < before / 3
     constants = {one.name: one for one in onnx.load(found.path).graph.initializer}
@@ -168,6 +173,27 @@ def test_the_error_of_a_layer_is_its_own(made: tuple[Path, Quantized]) -> None:
         )
     ]
     assert found["mix"] == pytest.approx(relative_error(*outputs), rel=0.02)
+
+
+def test_the_classifier_is_fitted_to_its_noisy_features(tmp_path: Path) -> None:
+    """Against scikit-learn, feature by feature; and a feature of noise alone loses its weight."""
+    generator = np.random.default_rng(0)
+    exact = generator.normal(0, 1, (200, 8)) + 1
+    noisy = 0.8 * exact + generator.normal(0, 0.5, (200, 8))
+    noisy[:, 3] = generator.normal(0, 1, 200)
+    scale, offset = estimate(exact, noisy)
+    for column in (0, 7):
+        fitted = LinearRegression().fit(noisy[:, [column]], exact[:, column])
+        assert (scale[column], offset[column]) == pytest.approx((fitted.coef_[0], fitted.intercept_))
+    assert scale[3] < 0.15
+    graph = Graph(write_net(tmp_path / "model.onnx"))
+    refit_classifier(graph, tmp_path / "model.onnx", exact, noisy)
+    again = Graph(tmp_path / "model.onnx")
+    weight, bias = graph.array("classifier.weight"), graph.array("classifier.bias")
+    before = (scale * noisy + offset) @ weight.T + bias
+    assert noisy @ again.array("classifier.weight").T + again.array("classifier.bias") == pytest.approx(
+        before, abs=1e-4
+    )
 
 
 def test_faults_are_told_in_one_line(tmp_path: Path) -> None:
