@@ -109,7 +109,7 @@ def write_classical(module: EstimatorModel, path: Path, *, bundle: Bundle, calib
     outputs = [LOGITS]
     if calibrated:
         outputs.append(graph.calibrated(bundle))
-    shape = ["batch", int(fitted["num_features"])]
+    shape: list[str | int | None] = ["batch", int(fitted["num_features"])]
     kind = TensorProto.FLOAT
     made = helper.make_model(
         helper.make_graph(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,9 @@ def program_of(graph: ExportGraph, example: Tensor) -> ExportedProgram:
         ModelError: what it computes depends on values, or on the number of records, in a way that cannot be written.
     """
     batch = torch.export.Dim("batch", min=1)
-    with quiet("torch"), _translated(graph):
+    with quiet("torch"), _translated(graph), warnings.catch_warnings():
+        # Recurrent layers list their weights anew when they are called: the same ones, in the same order.
+        warnings.filterwarnings("ignore", message=r"The tensor attributes? .*_flat_weights")
         return torch.export.export(graph, (example,), dynamic_shapes=({0: batch},))
 
 

@@ -207,7 +207,7 @@ def _apart(reference: Inputs, exported: Inputs, decider: Decider) -> npt.NDArray
         raise DataError(
             f"scores {reference.shape}", got=f"{exported.shape}", where="the exported model", fix="export it again"
         )
-    finite = np.isfinite(exported).all(axis=1)
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(exported).all(axis=1))
     first, second = (
         probabilities_of(np.where(finite[:, None], logits, np.float32(0)), decider) for logits in (reference, exported)
     )
@@ -243,7 +243,6 @@ def _metric(first: Result, second: Result, sample: Sample, seed: int) -> dict[st
     interval = paired_differences(*pair, num_resamples=1000, seed=seed).get(METRIC, (0.0, None))[1]
     alike = bool((first.decisions == second.decisions).all())
     return {
-        "reference": None if np.isnan(values[0]) else float(values[0]),
-        "exported": None if np.isnan(values[1]) else float(values[1]),
+        "reference": values[0], "exported": values[1],
         "interval": None if interval is None or alike else (float(interval.low), float(interval.high)),
     }  # fmt: skip

@@ -58,8 +58,8 @@ def write_torchscript(graph: ExportGraph, example: Tensor, path: Path) -> None:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.filterwarnings("ignore", message=DEPRECATED)
         # A size that becomes a constant of the trace: the comparison below tells whether it matters.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        traced = torch.jit.trace(graph, (example,), check_trace=False)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]  # it is there
+        traced = torch.jit.trace(graph, (example,), check_trace=False)  # type: ignore[no-untyped-call]
         for number in (1, 3):
             given = example[:1].repeat(number, *[1] * (example.ndim - 1))
             try:
@@ -131,7 +131,7 @@ def _load_script(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=DEPRECATED)
         try:
-            return torch.jit.load(str(path), map_location="cpu").eval()
+            return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError, OSError) as error:
             raise _unreadable(path, error) from error
 

@@ -68,7 +68,8 @@ def export(
         MissingExtraError: the format's library is not installed.
     """
     options = ExportOptions(
-        format=check_format(format), precision=precision, opset=18 if opset is None else opset, preprocess=preprocess,
+        format=check_format(format), precision=precision,  # type: ignore[arg-type]  # checked there
+        opset=18 if opset is None else opset, preprocess=preprocess,
         calibrated=calibrated, tolerance=tolerance,
     )  # fmt: skip
     _check_number(num_records)
