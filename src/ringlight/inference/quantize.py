@@ -116,12 +116,14 @@ def _took_one(queue: Iterator[int], chosen: dict[int, None], size: int) -> bool:
 
 
 def refuse_leak(calibration: Dataset, judged: Dataset) -> None:
-    """Refuse records that are in both parts, or share a group or a file's content with one of the other.
+    """Refuse records that are in both parts, or files that are the same to the byte.
+
+    Groups are the split's affair: one that is in both parts was trained on and is judged as well.
 
     Raises:
         DataError: there are some; the first is named.
     """
-    for column, what in (("id", "record"), ("content", "file"), ("group", "group")):
+    for column, what in (("id", "record"), ("content", "file")):
         ours, theirs = (set(part.table.column(column).to_pylist()) - {None} for part in (calibration, judged))
         both = sorted(ours & theirs)
         if both:

@@ -68,7 +68,7 @@ def quantize_onnx(
             (:class:`~ringlight.inference.quantize.Batches`).
         task: of the model: what is the same for all classes does not count as drift when multi-class.
         keep_float: layers that stay in single precision in any case, by their modules' names.
-        max_drift: relative error of the logits; where the calibration records are near it, the first layer is kept, too.
+        max_drift: relative error of the logits; near it the first layer stays in single precision, too.
         full_range: eight bits for weights, for processors with VNNI.
         threads: of ONNX Runtime while calibrating; None leaves it to it.
 
