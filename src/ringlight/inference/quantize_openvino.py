@@ -8,6 +8,7 @@ model of ONNX Runtime as well: `ringlight models export --format onnx --int8`, t
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ringlight.types import Task
 
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 """OpenVINO's operators whose weights are quantised."""
+TELEMETRY = "openvino_telemetry"
 
 
 def quantize_openvino(
@@ -51,7 +53,7 @@ def quantize_openvino(
         ModelError: no such model, nothing in it to quantise, or an operation to keep that it does not have.
         DataError: calibration inputs that cannot be used.
     """
-    nncf, openvino = require("nncf", extra="openvino"), require("openvino", extra="openvino")
+    nncf, openvino = nncf_module(), require("openvino", extra="openvino")
     source, batches = check_model_file(model, (".xml", ".onnx")), Batches(calibration)
     logging.getLogger("nncf").setLevel(logging.ERROR)
     core = openvino.Core()
@@ -72,6 +74,22 @@ def quantize_openvino(
         path=out, method="NNCF, mixed, bias correction", num_calibration=batches.count(),
         drift=relative_error(first, second), weight_bits=8 if full_range else 7, kept_float=tuple(kept),
     )  # fmt: skip
+
+
+def nncf_module() -> Any:
+    """Import NNCF without the package that reports every call to its makers, which it uses unasked.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    before = sys.modules.get(TELEMETRY)
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # an import of it fails, and NNCF goes without
+    try:
+        return require("nncf", extra="openvino")
+    finally:
+        del sys.modules[TELEMETRY]
+        if before is not None:
+            sys.modules[TELEMETRY] = before
 
 
 def _scores(core: Any, model: Any, batches: list[Inputs], task: Task, threads: int | None) -> npt.NDArray[np.float64]:
@@ -103,7 +121,8 @@ def _classifier(network: Any) -> str:
 
 
 def _known(network: Any, names: Sequence[str]) -> list[str]:
-    known = [str(node.get_friendly_name()) for node in network.get_ordered_ops()]
+    nodes = network.get_ordered_ops()
+    known = [str(node.get_friendly_name()) for node in nodes if node.get_type_name() in WEIGHTED]
     for name in names:
         if name not in known:
             raise ModelError(
