@@ -48,7 +48,7 @@ class Graph:
     """A float model that is to be quantised.
 
     Raises:
-        ModelError: no layer has weights.
+        ModelError: no layer beside the classifier has weights.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,10 +59,10 @@ class Graph:
         self.nodes = list(graph.node)
         self.constants = {one.name: one for one in graph.initializer}
         self.layers = [layer for layer in map(self._layer, self.nodes) if layer is not None]
-        if not self.layers:
+        if len(self.layers) < 2:
             raise ModelError(
-                f"a layer with weights ({', '.join(WEIGHTED)})", got="none", where=str(path),
-                fix="use a network; a classical model has nothing to quantise",
+                f"a layer with weights ({', '.join(WEIGHTED)}) beside the classifier", got="none", where=str(path),
+                fix="export it without --int8: there is nothing to gain",
             )  # fmt: skip
         self._maker = {name: node for node in self.nodes for name in node.output}
 

@@ -96,7 +96,7 @@ def quantize_onnx(
         num_calibration=batches.count(), drift=found, weight_bits=8 if full_range else 7,
         kept_float=tuple(layer.name for layer in kept), layers=layers,
     )  # fmt: skip
-    LOGGER.info(
+    LOGGER.debug(
         "INT8: drift %.1f %% of the logits, in single precision: %s", 100 * found, ", ".join(quantized.kept_float)
     )
     return quantized

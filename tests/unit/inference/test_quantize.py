@@ -163,6 +163,18 @@ def test_faults_are_told_in_one_line(tmp_path: Path) -> None:
         list(Batches([np.full((1, 3, 2, 2), np.nan)]))
 
 
+def test_a_classifier_alone_has_nothing_to_quantise(tmp_path: Path) -> None:
+    model = onnx.load(write_net(tmp_path / "model.onnx"))
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    for node in convolutions:
+        node.op_type = "ConvTranspose"
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(
+        ModelError, match=r"expected a layer with weights \(Conv, Gemm, MatMul\) beside the classifier,"
+    ):
+        Graph(tmp_path / "other.onnx")
+
+
 def test_an_iterator_is_kept_and_a_share_of_it_is_spread_over_the_whole() -> None:
     found = Batches(iter(batches()))
     assert (found.count(), found.count()) == (32, 32)
