@@ -6,6 +6,7 @@ Shapes: O output channels, I input channels.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,18 @@ class Layer:
 class Graph:
     """A float model that is to be quantised.
 
+    `names` are those of layers by their node, from before a library optimised the graph and renamed their weights.
+
     Raises:
         ModelError: no layer beside the classifier has weights.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: Mapping[str, str] | None = None) -> None:
         import onnx
 
         self.proto = onnx.load(path)
         graph = self.proto.graph
+        self._names = dict(names or {})
         self.nodes = list(graph.node)
         self.constants = {one.name: one for one in graph.initializer}
         self.layers = [layer for layer in map(self._layer, self.nodes) if layer is not None]
@@ -123,7 +127,24 @@ class Graph:
         if node.op_type not in WEIGHTED or not weights:
             return None
         bias = node.input[2] if len(node.input) > 2 and node.input[2] in self.constants else None
-        return Layer(_name_of(node, weights[0]), node, weights[0], bias)
+        return Layer(self._names.get(node.name) or _name_of(node, weights[0]), node, weights[0], bias)
+
+
+def add_biases(path: Path) -> None:
+    """Give every convolution of a file a bias, of zeros where it has none: there is something to correct then."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    sizes = {one.name: one.dims[0] for one in model.graph.initializer if one.dims}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and len(node.input) == 2 and node.input[1] in sizes:
+            name = f"{node.input[1]}_zeros"
+            zeros = np.zeros(sizes[node.input[1]], np.float32)
+            if name not in {one.name for one in model.graph.initializer}:
+                model.graph.initializer.append(numpy_helper.from_array(zeros, name))
+            node.input.append(name)
+    onnx.save(model, path)
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:

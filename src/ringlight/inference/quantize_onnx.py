@@ -37,7 +37,7 @@ from ringlight.evaluation.score_error import centred, relative_error
 from ringlight.inference.quantize import MAX_DRIFT, NUM_JUDGED, Batches, Inputs, LayerError, Quantized, check_model_file
 from ringlight.inference.quantize_bias import correct_biases, mean_inputs
 from ringlight.inference.quantize_classifier import can_refit, classifier_inputs, refit_classifier
-from ringlight.inference.quantize_graph import Graph, Layer
+from ringlight.inference.quantize_graph import Graph, Layer, add_biases
 from ringlight.inference.quantize_layers import worst_layers
 from ringlight.runtime import LOGGER
 from ringlight.types import Task
@@ -118,7 +118,8 @@ class _Maker:
                 "a model that ONNX Runtime can prepare", got=str(error).strip().splitlines()[0], where=str(source),
                 fix="export it again",
             ) from error  # fmt: skip
-        self.graph = Graph(self.prepared)
+        add_biases(self.prepared)
+        self.graph = Graph(self.prepared, {layer.node.name: layer.name for layer in Graph(source).layers})
         self.task, self.full_range, self.threads = task, full_range, threads
         self._folder, self._batches = folder, batches
         self._means = mean_inputs(self.graph, batches, threads)

@@ -89,6 +89,19 @@ def test_corrected_biases_bring_the_means_of_the_scores_back(tmp_path: Path) -> 
     assert dequantized(constants, graph.layers[-1]) is None
 
 
+def test_layers_without_biases_get_one_that_is_corrected(tmp_path: Path) -> None:
+    """An exporter leaves out biases that are zero."""
+    model = onnx.load(write_net(tmp_path / "model.onnx"))
+    for node in model.graph.node:
+        del node.input[2:]
+    onnx.save(model, tmp_path / "model.onnx")
+    found = quantize_onnx(tmp_path / "model.onnx", tmp_path / "q.onnx", batches(), threads=1)
+    assert found.drift < 0.1
+    assert {layer.name for layer in found.layers} == {"stem", "deep", "mix"}
+    names = {one.name for one in onnx.load(found.path).graph.initializer}
+    assert "deep.weight_zeros_quantized" in names
+
+
 def test_a_net_that_quantises_badly_is_told_with_its_layer(tmp_path: Path) -> None:
     """A channel of 3,000 among channels of 1 leaves them no step of 256; `deep` is the layer that takes them."""
     source = write_net(tmp_path / "model.onnx", outlier=3000.0)
