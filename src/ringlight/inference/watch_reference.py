@@ -136,7 +136,7 @@ class WatchReference:
                 there = ~np.isnan(values)
                 if np.count_nonzero(there) < FEWEST:
                     continue
-                kept = None if groups is None else [groups[row] for row in np.flatnonzero(there)]
+                kept = None if groups is None else [groups[row] for row in np.flatnonzero(there).tolist()]
                 quantities.append(Quantity.of(name, kind_of(name), values[there], groups=kept))
         if not quantities:
             return None

@@ -44,7 +44,7 @@ class Recent:
     def values(self, column: int) -> npt.NDArray[np.float64]:
         """Return the values of one quantity, those that are there, in no order."""
         found = self._ring[:, column]
-        return found[~np.isnan(found)]
+        return np.asarray(found[~np.isnan(found)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the numbers as base64 of little-endian double precision."""

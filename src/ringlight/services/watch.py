@@ -24,14 +24,11 @@ from ringlight.inference.watch_reference import FEWEST, Measured, WatchReference
 from ringlight.inference.watch_status import WatchStatus
 from ringlight.inference.watching import Watch
 from ringlight.runtime import LOGGER, workspace_folder
-from ringlight.services.prediction_inputs import read_windows
+from ringlight.services.prediction_inputs import read_windows, shown_path
 from ringlight.services.runs import load_model, model_folder
 from ringlight.services.watch_results import results_of
 
 BATCH_SIZE = 8
-UNNAMED = r"channel_\d+"
-"""What the source calls the channels of a file that does not name them."""
-
 Batch = tuple[Result, npt.NDArray[np.float32], list[Path]]
 """What was decided of B records, what the model was given, and the files they came from (none of windows)."""
 
@@ -173,8 +170,7 @@ def _batches(loaded: Predictor, paths: Sequence[Path], workspace: Path | str | N
 
 def _predicted(loaded: Predictor, waiting: Sequence[tuple[Path, npt.NDArray[np.float32]]]) -> Batch:
     inputs = np.stack([prepared for _, prepared in waiting])
-    # A name that is no UTF-8 must not keep a state or an index from being written.
-    names = [str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for path, _ in waiting]
+    names = [shown_path(path) for path, _ in waiting]
     return loaded.predict_prepared(inputs, names), inputs, [path for path, _ in waiting]
 
 
