@@ -5,7 +5,8 @@ scores, and the SHA-256 of the weights. Loading checks version and checksum, and
 
 Format 2 added what was fixed on validation: calibration, operating points, test-time augmentation, reject option. A
 bundle of format 1 is read as one without them: raw probabilities, the best class or 0.5. Format 3 added the open-set
-rule, which flags records of no known class; a bundle of format 2 is read as one that flags none.
+rule, which flags records of no known class; a bundle of format 2 is read as one that flags none. Format 4 added what
+a plant asks for later: licence, snapshot, and the reference that a watch compares the line with.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from ringlight.types import Task
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 DEFAULT_POINT = "default"
 """The operating point every model has: the best class, or every label with a probability of 0.5."""
 
@@ -46,6 +47,8 @@ class Bundle:
     validation is kept as its own `to_dict` wrote it: `calibration` (empty: none), `operating_points` by name, `tta`;
     `operating_point` names the point that decides, `good_class` the class of good parts, and decisions less sure than
     `reject_threshold` are for a human, and so are records that `open_set` (empty: no rule) takes for strangers.
+    `licence` is that of the weights, `snapshot` the immutable data set they were trained on, None where they are not
+    known; `watch` is what the line is compared with (empty: nothing).
     """
 
     architecture: Mapping[str, Any]
@@ -63,6 +66,9 @@ class Bundle:
     good_class: str | None = None
     reject_threshold: float | None = None
     open_set: Mapping[str, Any] = field(default_factory=dict)
+    licence: str | None = None
+    snapshot: str | None = None
+    watch: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +111,9 @@ class Bundle:
                 good_class=values.get("good_class"),
                 reject_threshold=values.get("reject_threshold"),
                 open_set=values.get("open_set", {}),
+                licence=values.get("licence"),
+                snapshot=values.get("snapshot"),
+                watch=values.get("watch", {}),
             )
             bundle._check_rules(where)
         except KeyError as error:

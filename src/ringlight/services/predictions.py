@@ -12,7 +12,8 @@ from ringlight.data.files import find_images
 from ringlight.data.window_spec import WindowSpec
 from ringlight.data.windows import WindowsSource
 from ringlight.errors import DataError
-from ringlight.inference.predictor import Predictor, Result
+from ringlight.inference.decisions import Result
+from ringlight.inference.predictor import Predictor
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.runs import load_model
 

@@ -17,7 +17,7 @@ from ringlight.errors import ConfigError, RunError
 from ringlight.evaluation.custom_metrics import Metric, MetricFunction, measured
 from ringlight.evaluation.metrics import monitor_mode
 from ringlight.inference.bundle import Bundle, read_bundle, write_bundle
-from ringlight.inference.predictor import forward
+from ringlight.inference.engines import forward
 from ringlight.inference.tta import Tta, averaged
 from ringlight.runtime import LOGGER, DeviceChoice, choose_device, package_versions, quiet_libraries
 from ringlight.training.drawing import sampler_of

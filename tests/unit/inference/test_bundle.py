@@ -20,6 +20,7 @@ from ringlight.inference.bundle_files import digest
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_model
 
+SINCE_FOUR = ("licence", "snapshot", "watch")
 SPEC = InputSpec(in_chans=3, image_size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
@@ -84,7 +85,7 @@ def test_a_changed_byte_in_the_weights_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, None, "1"])
 def test_an_unknown_format_version_is_refused(copied: Path, version: object) -> None:
     edit(copied, format_version=version)
-    with pytest.raises(BundleError, match=r"expected bundle format version 1 or 2 or 3, got "):
+    with pytest.raises(BundleError, match=r"expected bundle format version 1 or 2 or 3 or 4, got "):
         read_bundle(copied)
 
 
@@ -92,7 +93,7 @@ def test_a_bundle_of_format_one_is_read_as_one_without_rules(copied: Path) -> No
     values = json.loads((copied / "bundle.json").read_text())
     added = (
         "calibration", "operating_points", "operating_point", "tta", "good_class", "reject_threshold", "open_set",
-        "index_sha256",
+        *SINCE_FOUR, "index_sha256",
     )  # fmt: skip
     old = {key: value for key, value in values.items() if key not in added} | {"format_version": 1}
     (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": digest(old)}))
@@ -104,12 +105,21 @@ def test_a_bundle_of_format_one_is_read_as_one_without_rules(copied: Path) -> No
 
 def test_a_bundle_of_format_two_flags_no_strangers(copied: Path) -> None:
     values = json.loads((copied / "bundle.json").read_text())
-    old = {key: value for key, value in values.items() if key not in ("open_set", "index_sha256")}
+    old = {key: value for key, value in values.items() if key not in ("open_set", *SINCE_FOUR, "index_sha256")}
     old["format_version"] = 2
     (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": digest(old)}))
     bundle, _ = read_bundle(copied)
     assert bundle.open_set == {}
     assert Predictor.from_path(copied, device="cpu").predict(np.zeros((32, 32, 3), np.uint8)).unknown is None
+
+
+def test_a_bundle_of_format_three_does_not_say_what_came_later(copied: Path) -> None:
+    values = json.loads((copied / "bundle.json").read_text())
+    old = {key: value for key, value in values.items() if key not in (*SINCE_FOUR, "index_sha256")}
+    old["format_version"] = 3
+    (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": digest(old)}))
+    bundle, _ = read_bundle(copied)
+    assert (bundle.licence, bundle.snapshot, bundle.watch) == (None, None, {})
 
 
 @pytest.mark.parametrize(
