@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, jobs, judging, runs, tune, versions, worker
+from ringlight.cli import crossval, data, jobs, judging, runs, serve, tune, versions, worker
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -30,6 +30,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(versions.app, name="models")
 app.add_typer(runs.app, name="runs")
+app.add_typer(serve.keys, name="keys")
 
 Workspace = Annotated[
     Path | None,
@@ -194,6 +195,7 @@ app.command(short_help="Judge a trained model again, also on new data.")(judging
 app.command(short_help="Put runs side by side, with the interval of each difference.")(judging.compare)
 app.command(short_help="Search better settings for a recipe.")(tune.tune)
 app.command(short_help="Run the jobs that wait.")(worker.worker)
+app.command(short_help="Serve models over HTTP.")(serve.serve)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -72,6 +72,7 @@ class Place:
 
     batcher: Batcher
     count: int = 0
+    is_closed: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def grow(self, count: int) -> None:
@@ -143,6 +144,11 @@ class Batcher:
         """Items that wait or are being decoded."""
         return len(self._queue) + self._arriving
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
     def admit(self) -> Place:
         """Return a place for a request of one item; it grows as more are found.
 
@@ -156,7 +162,7 @@ class Batcher:
     def reserve(self, place: Place, count: int) -> None:
         """Make room for items of a request."""
         with self._changed:
-            if self._closed:
+            if self._closed or place.is_closed:  # a request whose time is over may still be decoding
                 raise self._refusal(503, "a model that serves", "one that is being closed", 1.0)
             wanted, ahead = place.count + count, self.waiting - place.count
             if wanted > self.capacity:
@@ -179,7 +185,7 @@ class Batcher:
         """Take a place back."""
         with self._changed:
             self._arriving -= place.count
-            place.count = 0
+            place.count, place.is_closed = 0, True
             self._changed.notify()
 
     def _wait_of(self, ahead: int, count: int) -> float:

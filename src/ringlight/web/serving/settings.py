@@ -17,9 +17,9 @@ class Settings:
         workspace: where runs and versions are looked up; None for the usual one.
         workers: processes; each has the models, and its share of the cores.
         threads: of the engine, in each worker; None for the cores divided by the workers.
-        max_batch: images or windows that go through a model together, at most.
+        max_batch: images or windows that go through a model together, at most; None for 8 images or 256 windows.
         max_wait_ms: how long the first of a batch waits for those that are being decoded.
-        queue: images or windows that wait for a model, at most.
+        queue: images or windows that wait for a model, at most, and in one request; None for eight full batches.
         p99_budget_ms: a request that would wait longer is refused at once.
         max_bytes: of a request's body, and of the arrays in it once they are unpacked.
         max_pixels: of the pictures of a request together.
@@ -38,9 +38,9 @@ class Settings:
     workers: int = 1
     threads: int | None = None
     engine: str | None = None
-    max_batch: int = 8
+    max_batch: int | None = None
     max_wait_ms: float = 2.0
-    queue: int = 64
+    queue: int | None = None
     p99_budget_ms: float = 1000.0
     max_bytes: int = 32 * MEGA
     max_pixels: int = 32_000_000

@@ -1,0 +1,82 @@
+"""The server as an ASGI app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ringlight import __version__
+from ringlight.runtime import cpu_count
+from ringlight.web.serving import health, routes
+from ringlight.web.serving.gate import Gate
+from ringlight.web.serving.house import House, Models
+from ringlight.web.serving.lane import Watching
+from ringlight.web.serving.metrics import Metrics
+from ringlight.web.serving.problems import Refusal, on_http, on_invalid, on_refusal
+from ringlight.web.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from ringlight.services.serving import Served
+
+ABOUT = (
+    "Send images or windows of a signal, get scores, labels at the operating point, and a verdict. "
+    "Errors are problem details (RFC 9457)."
+)
+
+
+def create_app(
+    settings: Settings,
+    models: Models | None = None,
+    *,
+    watch_of: Callable[[Served], Watching | None] | None = None,
+) -> FastAPI:
+    """Return the app of one process; its models are loaded when it starts.
+
+    Args:
+        settings: the options of the server.
+        models: where the models come from; the workspace when None.
+        watch_of: makes the watch of a model; None for the one that the model carries.
+
+    Raises:
+        UserError: a model or the file of keys cannot be used.
+    """
+    from ringlight.services.serving import Shelf
+
+    threads = settings.threads or max(1, cpu_count() // settings.workers)
+    if models is None:
+        models = Shelf(settings.models, engine=settings.engine, threads=threads, workspace=settings.workspace)
+    metrics = Metrics()
+    house = House(
+        settings,
+        models,
+        metrics,
+        watch_of=watch_of or (lambda served: None),
+        decoders=max(2, threads),  # noqa: ARG005
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - FastAPI passes it
+        await asyncio.to_thread(house.start)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(house.close)
+
+    # The pages that FastAPI makes of the description load scripts from a network: the description itself is enough.
+    app = FastAPI(
+        title="Ringlight", description=ABOUT, version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.house = house
+    app.include_router(routes.router)
+    app.include_router(health.router)
+    app.add_exception_handler(Refusal, on_refusal)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_middleware(Gate, metrics=metrics, log_requests=settings.log_requests)
+    return app

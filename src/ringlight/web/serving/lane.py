@@ -1,0 +1,102 @@
+"""A loaded model with its thread: warmed up, so that the first request is as quick as the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ringlight.runtime import LOGGER
+from ringlight.web.serving.batching import Batcher
+from ringlight.web.serving.inputs import Limits
+from ringlight.web.serving.pace import Pace
+from ringlight.web.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from ringlight.inference.decisions import Result
+    from ringlight.services.serving import Served
+
+Inputs = npt.NDArray[np.float32]
+
+ANY_SIZE = (224, 224)
+"""What a model without a size of its own is warmed up with, (height, width)."""
+
+BATCHES_THAT_WAIT = 8
+"""Full batches that wait for a model, at most, where nothing else is asked for."""
+
+
+class Watching(Protocol):
+    """What looks on: hears of every batch, and tells what it makes of them."""
+
+    def observe(self, result: Result, inputs: Inputs, features: Inputs | None = None) -> None:
+        """Hear of a batch."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what is known so far, numbers by name."""
+
+
+class Lane:
+    """A model on its own thread.
+
+    Args:
+        served: the model.
+        settings: the options of the server.
+        watch: looks on, where there is one.
+        observer: hears of every batch in the model's thread: this lane, result, inputs, seconds.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        settings: Settings,
+        *,
+        watch: Watching | None,
+        observer: Callable[[Lane, Any, Inputs, float], None],
+    ) -> None:
+        from ringlight.data.window_spec import WindowSpec
+        from ringlight.inference.predictor import IMAGES_AT_ONCE, WINDOWS_AT_ONCE
+
+        self.served = served
+        self.watch = watch
+        self.features: Inputs | None = None
+        self.holders = 0
+        self.is_retired = False
+        self.spec = served.predictor.bundle.input_spec
+        most = settings.max_batch or (WINDOWS_AT_ONCE if isinstance(self.spec, WindowSpec) else IMAGES_AT_ONCE)
+        capacity = settings.queue or BATCHES_THAT_WAIT * most
+        self.limits = Limits(settings.max_bytes, settings.max_pixels, capacity)
+        pace = Pace()
+        self._warm_up(pace, min(most, capacity))
+        budget = settings.p99_budget_ms / 1000
+        if pace.mean(1) > budget:
+            told = f"{served.name}: one image takes {1000 * pace.mean(1):.0f} ms alone, longer than the budget of"
+            LOGGER.warning("%s %.0f ms: only who is alone is answered", told, settings.p99_budget_ms)
+        self.batcher = Batcher(
+            self._score, name=served.name, max_batch=most, max_wait=settings.max_wait_ms / 1000, queue=capacity,
+            budget=budget, pace=pace,
+            observer=lambda result, inputs, seconds: observer(self, result, inputs, seconds),
+        )  # fmt: skip
+
+    def _score(self, inputs: Inputs, ids: Sequence[str]) -> Result:
+        return self.served.predictor.predict_prepared(inputs, ids)
+
+    def _warm_up(self, pace: Pace, most: int) -> None:
+        """Run batches of one and of the largest size twice, the first time to allocate, the second to learn the time."""
+        shape = self._shape()
+        for size in sorted({1, most}):
+            inputs = np.zeros((size, *shape), np.float32)
+            ids = ["warm-up"] * size
+            self._score(inputs, ids)
+            began = time.monotonic()
+            self._score(inputs, ids)
+            pace.observe(size, time.monotonic() - began)
+
+    def _shape(self) -> tuple[int, ...]:
+        from ringlight.data.window_spec import WindowSpec
+
+        if isinstance(self.spec, WindowSpec):
+            return self.spec.in_chans, self.spec.length
+        return self.spec.in_chans, *(self.spec.size or ANY_SIZE)
