@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ringlight.inference.predictor import Predictor
     from ringlight.store.session import Store
 
-ENGINES = ("onnxruntime", "openvino", "torch")
+FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "torch": "torch_export"}
+"""What a model is exported as for an engine."""
+ENGINES = tuple(FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,6 @@ def load_with(folder: Path, *, engine: str | None, threads: int | None) -> Predi
     if engine is not None and found != engine:
         raise UserError(
             f"a model that {engine} runs", got=f"one that {found} runs", where=str(folder),
-            fix=f"export it first: ringlight models export MODEL --format {'onnx' if engine == 'onnxruntime' else engine}",
+            fix=f"export it first: ringlight models export MODEL --format {FORMATS[engine]}",
         )  # fmt: skip
     return predictor

@@ -18,7 +18,7 @@ from ringlight.web.serving.gate import Gate
 from ringlight.web.serving.house import House, Models
 from ringlight.web.serving.lane import Watching
 from ringlight.web.serving.metrics import Metrics
-from ringlight.web.serving.problems import Refusal, on_http, on_invalid, on_refusal
+from ringlight.web.serving.problems import RequestError, on_http, on_invalid, on_refusal
 from ringlight.web.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def create_app(
         settings,
         models,
         metrics,
-        watch_of=watch_of or (lambda served: None),
-        decoders=max(2, threads),  # noqa: ARG005
+        watch_of=watch_of,
+        decoders=max(2, threads),
     )
 
     @asynccontextmanager
@@ -75,7 +75,7 @@ def create_app(
     app.state.house = house
     app.include_router(routes.router)
     app.include_router(health.router)
-    app.add_exception_handler(Refusal, on_refusal)
+    app.add_exception_handler(RequestError, on_refusal)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_middleware(Gate, metrics=metrics, log_requests=settings.log_requests)

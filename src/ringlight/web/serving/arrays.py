@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.web.serving.problems import Refusal
+from ringlight.web.serving.problems import RequestError
 
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
 NUMBERS = "fiub"
@@ -37,7 +37,7 @@ def read_arrays(content: bytes, *, where: str, limit: int) -> dict[str, npt.NDAr
         limit: bytes of all arrays together, unpacked.
 
     Raises:
-        Refusal: 400, damaged; 413, larger than allowed; 422, no numbers.
+        RequestError: 400, damaged; 413, larger than allowed; 422, no numbers.
     """
     if content.startswith(NPY):
         return {"X": _read(content, where)}
@@ -47,18 +47,20 @@ def read_arrays(content: bytes, *, where: str, limit: int) -> dict[str, npt.NDAr
             members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
             total = sum(one.file_size for one in members)
             if total > limit:
-                raise Refusal(413, f"at most {limit} bytes unpacked", got=str(total), where=where, fix="send less")
+                raise RequestError(413, f"at most {limit} bytes unpacked", got=str(total), where=where, fix="send less")
             for one in members:
                 if one.compress_type not in METHODS:
                     raise ValueError(f"`{one.filename}` is packed in a way NumPy does not")
                 name = one.filename.removesuffix(".npy")
                 found[name] = _read(archive.read(one), f"{where}: `{name}`", text=name == "channels")
     except UNPACKING as error:
-        if isinstance(error, Refusal):
+        if isinstance(error, RequestError):
             raise
         raise _damaged(error, where) from error
     if not found:
-        raise Refusal(422, "at least one array", got="none", where=where, fix="save the windows as X with numpy.savez")
+        raise RequestError(
+            422, "at least one array", got="none", where=where, fix="save the windows as X with numpy.savez"
+        )
     return found
 
 
@@ -75,12 +77,14 @@ def _read(content: bytes, where: str, *, text: bool = False) -> npt.NDArray[Any]
     kinds = NUMBERS + ("U" if text else "")
     if dtype.hasobject or dtype.kind not in kinds:
         got = "Python objects, which could run code" if dtype.hasobject else f"type {dtype}"
-        raise Refusal(422, "an array of numbers", got=got, where=where, fix="save it as float32")
+        raise RequestError(422, "an array of numbers", got=got, where=where, fix="save it as float32")
     if len(shape) > MAX_AXES or any(side < 0 for side in shape):
-        raise Refusal(422, "an array of a usual shape", got=str(shape)[:80], where=where, fix="pass windows (N, T, C)")
+        raise RequestError(
+            422, "an array of a usual shape", got=str(shape)[:80], where=where, fix="pass windows (N, T, C)"
+        )
     offset, size = stream.tell(), math.prod(shape) * dtype.itemsize
     if size != len(content) - offset:
-        raise Refusal(
+        raise RequestError(
             400, f"{size} bytes for shape {shape}"[:80], got=f"{len(content) - offset}", where=where,
             fix="send the file whole",
         )  # fmt: skip
@@ -88,6 +92,8 @@ def _read(content: bytes, where: str, *, text: bool = False) -> npt.NDArray[Any]
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _damaged(error: Exception, where: str) -> Refusal:
+def _damaged(error: Exception, where: str) -> RequestError:
     told = (str(error) or type(error).__name__).splitlines()[0][:120]
-    return Refusal(400, "an .npy or .npz file that is whole", got=told, where=where, fix="send it as NumPy saved it")
+    return RequestError(
+        400, "an .npy or .npz file that is whole", got=told, where=where, fix="send it as NumPy saved it"
+    )

@@ -13,7 +13,7 @@ from ringlight.errors import UserError
 from ringlight.runtime import LOGGER
 from ringlight.services.api_keys import KeyRing, read_keys
 from ringlight.web.serving.limits import RateLimit
-from ringlight.web.serving.problems import Refusal
+from ringlight.web.serving.problems import RequestError
 
 BEARER = HTTPBearer(auto_error=False, description="An API key, as `ringlight keys add NAME` printed it.")
 HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key, for clients without bearers.")
@@ -58,14 +58,14 @@ class Doorkeeper:
         """Return what a client is called: its key's name, else its address.
 
         Raises:
-            Refusal: 401, no key or a wrong one; 429, too many requests.
+            RequestError: 401, no key or a wrong one; 429, too many requests.
         """
         owner = self._ring.owner(key) if key is not None and self.asks else None
         client = host if owner is None else owner
         if self._limit is not None:
             self._limit.require(client)  # also of those who guess keys
         if self.asks and owner is None:
-            raise Refusal(
+            raise RequestError(
                 401, "an API key", got="none" if key is None else "a wrong one", where="Authorization",
                 fix="send `Authorization: Bearer KEY`; ringlight keys add NAME makes one",
                 headers={"WWW-Authenticate": "Bearer"},

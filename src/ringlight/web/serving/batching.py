@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ringlight.web.serving.limits import retry_after
 from ringlight.web.serving.pace import Pace
-from ringlight.web.serving.problems import Refusal
+from ringlight.web.serving.problems import RequestError
 
 Input = npt.NDArray[np.float32]
 Outcome = tuple[Any, int]
@@ -79,7 +79,7 @@ class Place:
         """Count so many items more.
 
         Raises:
-            Refusal: 413, more than ever fit; 429, they would wait too long; 503, the model is being closed.
+            RequestError: 413, more than ever fit; 429, they would wait too long; 503, the model is being closed.
         """
         self.batcher.reserve(self, count)
 
@@ -153,7 +153,7 @@ class Batcher:
         """Return a place for a request of one item; it grows as more are found.
 
         Raises:
-            Refusal: see :meth:`Place.grow`.
+            RequestError: see :meth:`Place.grow`.
         """
         place = Place(self)
         place.grow(1)
@@ -166,7 +166,7 @@ class Batcher:
                 raise self._refusal(503, "a model that serves", "one that is being closed", 1.0)
             wanted, ahead = place.count + count, self.waiting - place.count
             if wanted > self.capacity:
-                raise Refusal(
+                raise RequestError(
                     413, f"at most {self.capacity} images or windows in a request", got=str(wanted), where=self.name,
                     fix="send them in several requests",
                 )  # fmt: skip
@@ -197,8 +197,8 @@ class Batcher:
         full, rest = divmod(items, self._limit)
         return full * self.pace.careful(self._limit) + self.pace.careful(rest)
 
-    def _refusal(self, status: int, expected: str, got: str, seconds: float) -> Refusal:
-        return Refusal(
+    def _refusal(self, status: int, expected: str, got: str, seconds: float) -> RequestError:
+        return RequestError(
             status, expected, got=got, where=self.name, fix="wait and try again", headers=retry_after(seconds)
         )
 
@@ -210,7 +210,7 @@ class Batcher:
         Whoever stops waiting (a time limit, a client that left) takes what has not begun back.
 
         Raises:
-            Refusal: 429, the inputs are too large for the memory that is set aside; 503, the model was closed.
+            RequestError: 429, the inputs are too large for the memory that is set aside; 503, the model was closed.
         """
         loop = asyncio.get_running_loop()
         now = time.monotonic()
@@ -248,7 +248,7 @@ class Batcher:
                 self._limit = self.pace.largest_within(self.max_batch, self.budget / 2)
 
     def _next(self) -> list[tuple[Order, int]] | None:
-        """Wait for items and take a batch of them, all of one shape; None once the model is closed and nothing waits."""
+        """Wait for items and take a batch of them, all of one shape; None once the model is closed and idle."""
         with self._changed:
             while not self._queue:
                 if self._closed:

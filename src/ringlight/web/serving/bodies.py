@@ -15,7 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from ringlight.web.serving.limits import Held
-from ringlight.web.serving.problems import Refusal
+from ringlight.web.serving.problems import RequestError
 from ringlight.web.serving.schemas import PredictRequest
 
 JSON, FORM = "application/json", "multipart/form-data"
@@ -46,12 +46,14 @@ async def read_body(request: Request, held: Held, limit: int) -> bytes:
     """Read a body of at most `limit` bytes; what is held counts against the server's memory.
 
     Raises:
-        Refusal: 413, it is larger; 503, too much is held; 400, its length is no number.
+        RequestError: 413, it is larger; 503, too much is held; 400, its length is no number.
     """
     told = request.headers.get("content-length")
     if told is not None:
         if not (told.isascii() and told.isdigit()):
-            raise Refusal(400, "a number of bytes", got=repr(told[:40]), where="Content-Length", fix="leave it out")
+            raise RequestError(
+                400, "a number of bytes", got=repr(told[:40]), where="Content-Length", fix="leave it out"
+            )
         if len(told) > 18 or int(told) > limit:
             raise _too_large(told[:18], limit)
         held.grow(int(told))
@@ -65,8 +67,8 @@ async def read_body(request: Request, held: Held, limit: int) -> bytes:
     return bytes(body)
 
 
-def _too_large(got: str, limit: int) -> Refusal:
-    return Refusal(
+def _too_large(got: str, limit: int) -> RequestError:
+    return RequestError(
         413, f"a body of at most {limit} bytes", got=got, where="request", fix="send less at a time",
         headers={"Connection": "close"},
     )  # fmt: skip
@@ -76,7 +78,7 @@ def kind_of(content_type: str) -> str:
     """Return the kind of a body by its `Content-Type`: `json`, `form`, or `binary` (also where none is told).
 
     Raises:
-        Refusal: 415, another.
+        RequestError: 415, another.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == JSON:
@@ -85,7 +87,7 @@ def kind_of(content_type: str) -> str:
         return "form"
     if not kind or kind in BINARY or kind.startswith("image/"):
         return "binary"
-    raise Refusal(
+    raise RequestError(
         415, f"{FORM}, {JSON}, image/* or {BINARY[0]}", got=kind[:80], where="Content-Type", fix="send one of these"
     )
 
@@ -99,7 +101,7 @@ def take_apart(body: bytes, content_type: str, *, most: int) -> Body:
         most: pieces, at most.
 
     Raises:
-        Refusal: 400, damaged; 413, too many pieces; 415, of another type; 422, other fields than are known.
+        RequestError: 400, damaged; 413, too many pieces; 415, of another type; 422, other fields than are known.
     """
     kind = kind_of(content_type)
     if kind == "json":
@@ -111,12 +113,14 @@ def take_apart(body: bytes, content_type: str, *, most: int) -> Body:
     return Body([Piece("image", body)])
 
 
-def _nothing(got: str) -> Refusal:
-    return Refusal(400, "at least one image or window", got=got, where="request", fix="send one")
+def _nothing(got: str) -> RequestError:
+    return RequestError(400, "at least one image or window", got=got, where="request", fix="send one")
 
 
-def _too_many(most: int) -> Refusal:
-    return Refusal(413, f"at most {most} images in a request", got="more", where="request", fix="send several requests")
+def _too_many(most: int) -> RequestError:
+    return RequestError(
+        413, f"at most {most} images in a request", got="more", where="request", fix="send several requests"
+    )
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -129,13 +133,13 @@ def _of_json(body: bytes, most: int) -> Body:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(["body", *(str(part) for part in first["loc"])])
         status = 400 if first["type"] == "json_invalid" else 422
-        raise Refusal(
+        raise RequestError(
             status, '{"images": [BASE64, ...]} or {"windows": [[[...]]]}', got=first["msg"], where=where[:200],
             fix="see the examples of GET /openapi.json",
         ) from None  # fmt: skip
     if (asked.images is None) == (asked.windows is None):
         got = "neither" if asked.images is None else "both"
-        raise Refusal(422, "`images` or `windows`", got=got, where="body", fix="send one of them")
+        raise RequestError(422, "`images` or `windows`", got=got, where="body", fix="send one of them")
     texts = asked.images or []
     count = len(texts or asked.windows or [])
     if not count:
@@ -143,7 +147,7 @@ def _of_json(body: bytes, most: int) -> Body:
     if len(texts) > most:
         raise _too_many(most)
     if asked.ids is not None and len(asked.ids) != count:
-        raise Refusal(422, f"{count} ids", got=str(len(asked.ids)), where="body.ids", fix="send one for each")
+        raise RequestError(422, f"{count} ids", got=str(len(asked.ids)), where="body.ids", fix="send one for each")
     pieces = [Piece(f"image {row}", _decoded(text, f"body.images.{row}")) for row, text in enumerate(texts)]
     return Body(pieces, asked.windows, asked.channels, asked.ids)
 
@@ -152,7 +156,7 @@ def _decoded(text: str, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refusal(
+        raise RequestError(
             400, "base64", got=str(error), where=where, fix="send the file's bytes in base64, without a prefix"
         ) from None
 
@@ -207,16 +211,16 @@ def _of_form(body: bytes, content_type: str, most: int) -> list[Piece]:
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary or len(boundary) > 256:
-        raise Refusal(400, "a boundary", got="none", where="Content-Type", fix="let your client make the form")
+        raise RequestError(400, "a boundary", got="none", where="Content-Type", fix="let your client make the form")
     parts = _Parts(most)
     try:
         parser = MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError) as error:
-        raise Refusal(400, "a whole form", got=str(error)[:120], where="body", fix="send it again") from None
+        raise RequestError(400, "a whole form", got=str(error)[:120], where="body", fix="send it again") from None
     if not parts.has_ended:
-        raise Refusal(400, "a whole form", got="one that ends too early", where="body", fix="send it again")
+        raise RequestError(400, "a whole form", got="one that ends too early", where="body", fix="send it again")
     if not parts.pieces:
         raise _nothing("a form without files")
     return parts.pieces

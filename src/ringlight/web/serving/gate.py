@@ -74,7 +74,7 @@ class Gate:
             status = CLIENT_GONE
         # The last line of defence: what nobody foresaw is a 500 to one client and a traceback in the log, never the end
         # of the server, and never a traceback in an answer.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             LOGGER.exception("request %s failed: %s", request_id, type(error).__name__)
             if status == 0:
                 told = "server: expected an answer, got a fault of its own; its log knows more under this request id"

@@ -18,7 +18,7 @@ from ringlight.web.serving.auth import Doorkeeper
 from ringlight.web.serving.lane import Lane, Watching
 from ringlight.web.serving.limits import Memory
 from ringlight.web.serving.metrics import Metrics
-from ringlight.web.serving.problems import Refusal
+from ringlight.web.serving.problems import RequestError
 from ringlight.web.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class House:
         models: Models,
         metrics: Metrics,
         *,
-        watch_of: Callable[[Served], Watching | None] = lambda served: None,  # noqa: ARG005 - a watch of none
+        watch_of: Callable[[Served], Watching | None] | None = None,
         decoders: int = 2,
     ) -> None:
         self.settings = settings
@@ -138,16 +138,16 @@ class House:
         """Give the lane of a model, `NAME` or `NAME@3`; it stays open inside the block, whatever is activated.
 
         Raises:
-            Refusal: 404, there is no such model, or another version of it serves.
+            RequestError: 404, there is no such model, or another version of it serves.
         """
         plain, at, version = name.partition("@")
         with self._lock:
             lane = self._lanes.get(plain)
             if lane is None:
                 fix = did_you_mean(plain[:100], self._lanes)
-                raise Refusal(404, "a model that is served", got=f"`{plain[:100]}`", where="models", fix=fix)
+                raise RequestError(404, "a model that is served", got=f"`{plain[:100]}`", where="models", fix=fix)
             if at and version not in ("active", str(lane.served.version)):
-                raise Refusal(
+                raise RequestError(
                     404, f"the version that serves, {lane.served.reference}", got=f"`{version[:40]}`", where=plain,
                     fix=f"ask for {plain} without a version, or activate that one",
                 )  # fmt: skip
@@ -189,7 +189,12 @@ class House:
 
     def _open(self, name: str) -> Lane:
         served = self._models.open(name)
-        return Lane(served, self.settings, watch=self._watch_of(served), observer=self._observed)
+        return Lane(
+            served,
+            self.settings,
+            watch=None if self._watch_of is None else self._watch_of(served),
+            observer=self._observed,
+        )
 
     def _poll_for_ever(self) -> None:
         while not self._ended.wait(self.settings.poll):

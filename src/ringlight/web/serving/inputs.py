@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ringlight.errors import DataError
 from ringlight.web.serving.arrays import is_array, read_arrays
 from ringlight.web.serving.bodies import Body, Piece, take_apart
-from ringlight.web.serving.problems import Refusal, refused
+from ringlight.web.serving.problems import RequestError, refused
 
 if TYPE_CHECKING:
     from ringlight.data.preprocess import InputSpec
@@ -46,7 +46,7 @@ def decode(
         grow: is told how many items there are beside the first, before any is decoded; it may refuse.
 
     Raises:
-        Refusal: 400, damaged; 413, too large; 415, of another kind than the model takes; 422, of another shape.
+        RequestError: 400, damaged; 413, too large; 415, of another kind than the model takes; 422, of another shape.
     """
     from ringlight.data.window_spec import WindowSpec
 
@@ -69,7 +69,7 @@ def _windows(
         groups.append(("windows", _nested(parts.windows), parts.channels))
     for piece in parts.pieces:
         if not is_array(piece.content):
-            raise Refusal(
+            raise RequestError(
                 415, "windows as .npy, .npz or JSON", got="something else", where=piece.name,
                 fix="this model takes windows of a signal, no images",
             )  # fmt: skip
@@ -83,7 +83,7 @@ def _windows(
         ids += [f"{begin}window {row}" for row in range(len(windows))]
         checked.append(windows)
     if not ids:
-        raise Refusal(400, "at least one window", got="none", where="request", fix="send an array (N, T, C)")
+        raise RequestError(400, "at least one window", got="none", where="request", fix="send an array (N, T, C)")
     grow(len(ids) - 1)
     return ids, [one for windows in checked for one in spec.apply(windows).numpy()]
 
@@ -93,7 +93,7 @@ def _nested(windows: Sequence[Sequence[Sequence[float]]]) -> npt.NDArray[np.floa
         return np.asarray(windows, np.float32)
     except (ValueError, OverflowError):
         got, fix = "lists of unequal lengths", "send every window with as many samples, every sample with all channels"
-        raise Refusal(422, "windows (N, T, C)", got=got, where="body.windows", fix=fix) from None
+        raise RequestError(422, "windows (N, T, C)", got=got, where="body.windows", fix=fix) from None
 
 
 def _chosen(arrays: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
@@ -102,7 +102,7 @@ def _chosen(arrays: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
     others = [key for key in arrays if key != "channels"]
     if len(others) != 1:
         got = f"arrays {', '.join(others[:8])}"[:160]
-        raise Refusal(422, "an array `X`", got=got, where=name, fix="save the windows as X with numpy.savez")
+        raise RequestError(422, "an array `X`", got=got, where=name, fix="save the windows as X with numpy.savez")
     return arrays[others[0]]
 
 
@@ -129,7 +129,7 @@ def _checked(
 
 def _images(parts: Body, spec: InputSpec, limits: Limits, grow: Callable[[int], None]) -> tuple[list[str], list[Input]]:
     if parts.windows is not None:
-        raise Refusal(
+        raise RequestError(
             415, "`images`", got="`windows`", where="body", fix="this model takes images, no windows of a signal"
         )
     from ringlight.data.preprocess import prepare
@@ -149,7 +149,9 @@ def _images(parts: Body, spec: InputSpec, limits: Limits, grow: Callable[[int], 
             inputs.append(np.asarray(prepare(picture, spec).numpy()))
         except DataError as error:
             status = 400 if isinstance(picture, bytes) else 422
-            raise Refusal(status, error.expected, got=error.got, where=name, fix="send the file as written") from None
+            raise RequestError(
+                status, error.expected, got=error.got, where=name, fix="send the file as written"
+            ) from None
         except MemoryError:
             raise _too_many_pixels(limits.max_pixels, "more than there is memory for", name) from None
     return [name for name, _ in pictures], inputs
@@ -163,7 +165,9 @@ def _pictures(piece: Piece, limits: Limits) -> list[tuple[str, bytes | npt.NDArr
         array = _chosen(read_arrays(piece.content, where=piece.name, limit=limits.max_bytes), piece.name)
         several = array.ndim == 4
         if several and not len(array):
-            raise Refusal(400, "at least one image", got="none", where=piece.name, fix="send an array (N, H, W, C)")
+            raise RequestError(
+                400, "at least one image", got="none", where=piece.name, fix="send an array (N, H, W, C)"
+            )
         found = list(array) if several else [array]
         names = [f"{piece.name}: image {row}" for row in range(len(found))] if several else [piece.name]
         return [
@@ -181,7 +185,7 @@ def _pictures(piece: Piece, limits: Limits) -> list[tuple[str, bytes | npt.NDArr
     return [(piece.name, piece.content, height * width)]
 
 
-def _too_many_pixels(limit: int, got: str, where: str) -> Refusal:
-    return Refusal(
+def _too_many_pixels(limit: int, got: str, where: str) -> RequestError:
+    return RequestError(
         413, f"at most {limit} pixels in a request", got=got, where=where, fix="send smaller pictures, or fewer"
     )

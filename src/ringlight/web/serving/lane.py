@@ -84,7 +84,7 @@ class Lane:
         return self.served.predictor.predict_prepared(inputs, ids)
 
     def _warm_up(self, pace: Pace, most: int) -> None:
-        """Run batches of one and of the largest size twice, the first time to allocate, the second to learn the time."""
+        """Run batches of one and of the largest size twice: once to allocate, once to learn the time."""
         shape = self._shape()
         for size in sorted({1, most}):
             inputs = np.zeros((size, *shape), np.float32)

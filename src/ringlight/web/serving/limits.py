@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ringlight.web.serving.problems import Refusal
+from ringlight.web.serving.problems import RequestError
 
 CLIENTS = 10_000
 """Clients that are remembered; the one that was silent longest is forgotten, and starts anew."""
@@ -49,11 +49,11 @@ class RateLimit:
         """Take a token.
 
         Raises:
-            Refusal: 429, there is none.
+            RequestError: 429, there is none.
         """
         wait = self.wait_for(client)
         if wait > 0:
-            raise Refusal(
+            raise RequestError(
                 429, f"at most {self.rate:g} requests a second", got="more", where=client, fix="wait and try again",
                 headers=retry_after(wait),
             )  # fmt: skip
@@ -70,7 +70,7 @@ class Held:
         """Hold so many bytes more.
 
         Raises:
-            Refusal: 503, all requests together hold too many.
+            RequestError: 503, all requests together hold too many.
         """
         self._memory.take(count)
         self.bytes += count
@@ -98,11 +98,11 @@ class Memory:
         """Hold bytes.
 
         Raises:
-            Refusal: 503, there is no room for them.
+            RequestError: 503, there is no room for them.
         """
         with self._lock:
             if self.held + count > self.limit:
-                raise Refusal(
+                raise RequestError(
                     503, f"at most {self.limit} bytes of requests at a time", got=f"{self.held + count}",
                     where="server", fix="wait and try again, or send smaller requests",
                     headers={**retry_after(1), "Connection": "close"},

@@ -1,4 +1,4 @@
-"""The server's log: a JSON document a line on standard error, without images, keys, or what a client wrote in a body."""
+"""The server's log: a JSON document a line on standard error, without images, keys, or anything of a body."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ringlight.errors import RinglightError, UserError
 PROBLEM = "application/problem+json"
 
 
-class Refusal(UserError):
+class RequestError(UserError):
     """A request that gets no answer, with its HTTP status and what else its response says."""
 
     def __init__(
@@ -27,9 +27,9 @@ class Refusal(UserError):
         self.headers = dict(headers or {})
 
 
-def refused(status: int, error: RinglightError) -> Refusal:
+def refused(status: int, error: RinglightError) -> RequestError:
     """Return an error of another room with the status it means to a client."""
-    return Refusal(status, error.expected, got=error.got, where=error.where, fix=error.fix)
+    return RequestError(status, error.expected, got=error.got, where=error.where, fix=error.fix)
 
 
 def problem(
@@ -50,7 +50,7 @@ def request_id_of(request: Request) -> str:
 
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """Answer a request that a room refused."""
-    if not isinstance(error, Refusal):
+    if not isinstance(error, RequestError):
         raise error
     parts = {"expected": error.expected, "got": error.got, "where": error.where, "fix": error.fix}
     return problem(error.status, str(error), request_id_of(request), headers=error.headers, **parts)

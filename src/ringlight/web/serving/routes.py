@@ -17,7 +17,7 @@ from ringlight.web.serving.auth import require_client
 from ringlight.web.serving.bodies import kind_of, read_body
 from ringlight.web.serving.described import refusals, request_body
 from ringlight.web.serving.inputs import decode
-from ringlight.web.serving.problems import Refusal, request_id_of
+from ringlight.web.serving.problems import RequestError, request_id_of
 from ringlight.web.serving.schemas import Answer, Models
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ async def _while_connected(request: Request) -> AsyncIterator[None]:
         waiter.cancel()
 
 
-def _overdue(is_reading: bool, seconds: float, model: str) -> Refusal:
+def _overdue(is_reading: bool, seconds: float, model: str) -> RequestError:
     if is_reading:
-        return Refusal(
+        return RequestError(
             408, f"the whole body within {seconds:g} s", got="a part of it", where="request",
             fix="send less, or over a faster line", headers={"Connection": "close"},
         )  # fmt: skip
-    return Refusal(504, f"an answer within {seconds:g} s", got="none", where=model, fix="try again, or send less")
+    return RequestError(504, f"an answer within {seconds:g} s", got="none", where=model, fix="try again, or send less")

@@ -69,7 +69,7 @@ class Models(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer (RFC 9457); `detail` is one line that says what was expected, what came, and what to do."""
+    """Why there is no answer (RFC 9457); `detail` says in one line what was expected, what came, and what to do."""
 
     type: str
     title: str

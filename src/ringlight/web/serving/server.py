@@ -1,4 +1,4 @@
-"""The processes of a server: one, or several behind one socket; they end when they have answered what they were asked."""
+"""The processes of a server: one, or several behind one socket; they end when what they were asked is answered."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DrainingServer(uvicorn.Server):
         self._on_drain = on_drain
         self._until: float | None = None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
         """Hear a signal to end; a second one shortens the wait."""
         if self._until is None:
             self._until = time.monotonic() + self._drain
