@@ -68,6 +68,12 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0.0, help="Seconds that requests are still accepted after SIGTERM; /readyz says 503.")
     ] = 0.0,
+    save_uncertain: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep images that are unsure or of no known class here, for labelling."),
+    ] = None,
+    save_files: Annotated[int, typer.Option(min=1, help="Files kept of each model; the least telling leave.")] = 1000,
+    save_bytes: Annotated[int, typer.Option(min=1, help="Bytes kept of each model.")] = 1 << 30,
     workspace: Workspace = None,
 ) -> None:
     """Serve models over HTTP until SIGTERM or Ctrl-C.
@@ -84,6 +90,7 @@ def serve(
         models=tuple(models), workspace=workspace, host=host, port=port, workers=workers, threads=threads,
         engine=engine, max_batch=max_batch, max_wait_ms=max_wait_ms, queue=queue, p99_budget_ms=p99_budget_ms,
         max_bytes=max_bytes, max_pixels=max_pixels, timeout=timeout, rate=rate, keys=file, drain=drain,
+        samples=save_uncertain, max_samples=save_files, max_sample_bytes=save_bytes,
     )  # fmt: skip
     from ringlight.web.serving.server import serve as run
 

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ringlight.errors import UserError
 from ringlight.services.inside import is_plain
 from ringlight.services.registered import ACTIVE, registered_folder
+from ringlight.services.serving_engines import checksum_of, load_with, require_engine
 from ringlight.services.stores import open_store
 from ringlight.services.version_files import reference_of
 
 if TYPE_CHECKING:
     from ringlight.inference.predictor import Predictor
     from ringlight.store.session import Store
-
-FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "torch": "torch_export"}
-"""What a model is exported as for an engine."""
-ENGINES = tuple(FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +73,7 @@ class Shelf:
         self, models: Sequence[str], *, engine: str | None = None, threads: int | None = None,
         workspace: Path | str | None = None,
     ) -> None:  # fmt: skip
-        if engine is not None and engine not in ENGINES:
-            raise UserError("an engine", got=f"`{engine}`", where="--engine", fix=f"choose from: {', '.join(ENGINES)}")
+        require_engine(engine)
         self._engine = engine
         self._threads = threads
         self._workspace = workspace
@@ -113,7 +109,7 @@ class Shelf:
             reference=reference or _folder_name(folder),
             version=None if reference is None else int(reference.rpartition("@")[2]),
             checksum=checksum_of(folder),
-            predictor=load_with(folder, engine=self._engine, threads=self._threads),
+            predictor=load_with(folder, engine=self._engine, threads=self._threads, workspace=self._workspace),
         )
 
     def moved(self, serving: Mapping[str, int | None]) -> dict[str, int | None]:
@@ -175,34 +171,3 @@ def wish_of(text: str, workspace: Path | str | None) -> Wish:
 def _folder_name(folder: Path) -> str:
     place = folder.absolute()
     return place.parent.name if place.name == "bundle" else place.name
-
-
-def checksum_of(folder: Path) -> str:
-    """Return one SHA-256 over the files of a bundle, as its version is registered with.
-
-    Raises:
-        BundleError: its index cannot be read.
-    """
-    from ringlight.inference.bundle import find_bundle
-    from ringlight.inference.bundle_files import listed_files, seal_of
-
-    return seal_of(listed_files(find_bundle(folder)))
-
-
-def load_with(folder: Path, *, engine: str | None, threads: int | None) -> Predictor:
-    """Load a model with an engine; a bundle is PyTorch's, an export belongs to the engine it was made for.
-
-    Raises:
-        BundleError: it is damaged.
-        UserError: another engine is asked for than can run it.
-    """
-    from ringlight.inference.predictor import Predictor
-
-    predictor = Predictor.from_path(folder)
-    found = predictor.engine.name
-    if engine is not None and found != engine:
-        raise UserError(
-            f"a model that {engine} runs", got=f"one that {found} runs", where=str(folder),
-            fix=f"export it first: ringlight models export MODEL --format {FORMATS[engine]}",
-        )  # fmt: skip
-    return predictor

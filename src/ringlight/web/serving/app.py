@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -41,16 +42,22 @@ def create_app(
     Args:
         settings: the options of the server.
         models: where the models come from; the workspace when None.
-        watch_of: makes the watch of a model; None for the one that the model carries.
+        watch_of: makes what looks on a model; None for the watch that the model carries.
 
     Raises:
         UserError: a model or the file of keys cannot be used.
     """
     from ringlight.services.serving import Shelf
+    from ringlight.services.serving_watch import onlooker_of
 
     threads = settings.threads or max(1, cpu_count() // settings.workers)
     if models is None:
         models = Shelf(settings.models, engine=settings.engine, threads=threads, workspace=settings.workspace)
+    if watch_of is None:
+        watch_of = functools.partial(
+            onlooker_of, samples=settings.samples, max_files=settings.max_samples, worker=settings.worker,
+            max_bytes=settings.max_sample_bytes, workspace=settings.workspace,
+        )  # fmt: skip
     metrics = Metrics()
     house = House(
         settings,

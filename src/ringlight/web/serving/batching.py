@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,14 @@ MAX_HELD = 1 << 30
 """Bytes of inputs that wait: pictures of a model without a size of its own may be large."""
 
 
-class Observer(Protocol):
-    """Hears of every batch, in the model's thread: it must be quick."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What went through a model together: inputs (B, ...), what they came of, the result, and how long it took."""
 
-    def __call__(self, result: Any, inputs: Input, seconds: float) -> None:
-        """Hear of a batch: its result, its inputs (B, ...), and how long the model took."""
+    result: Any
+    inputs: Input
+    originals: Sequence[Any]
+    seconds: float
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +53,7 @@ class Order:
 
     inputs: Sequence[Input]
     ids: Sequence[str]
+    originals: Sequence[Any]
     future: asyncio.Future[list[Outcome]]
     outcomes: list[Outcome | None]
     left: int
@@ -102,7 +106,7 @@ class Batcher:
         max_wait: seconds that the first item waits for others that are being decoded.
         queue: items that wait or are being decoded, at most.
         budget: seconds within which an item should be answered.
-        observer: hears of every batch.
+        observer: hears of every batch, in the model's thread: it must be quick.
         pace: what is known of the model's speed.
     """
 
@@ -115,7 +119,7 @@ class Batcher:
         max_wait: float,
         queue: int,
         budget: float,
-        observer: Observer | None = None,
+        observer: Callable[[Batch], None] | None = None,
         pace: Pace | None = None,
     ) -> None:
         self.name = name
@@ -204,8 +208,12 @@ class Batcher:
 
     # --- the way through ------------------------------------------------------------------------------------------
 
-    async def submit(self, place: Place, inputs: Sequence[Input], ids: Sequence[str]) -> list[Outcome]:
+    async def submit(
+        self, place: Place, inputs: Sequence[Input], ids: Sequence[str], originals: Sequence[Any] | None = None
+    ) -> list[Outcome]:
         """Let inputs go through the model; return for each the result of its batch and its row there.
+
+        `originals` are what the inputs came of, for whoever observes.
 
         Whoever stops waiting (a time limit, a client that left) takes what has not begun back.
 
@@ -215,7 +223,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         size = sum(one.nbytes for one in inputs)
-        order = Order(inputs, ids, loop.create_future(), [None] * len(inputs), len(inputs), now)
+        blank: list[Outcome | None] = [None] * len(inputs)
+        order = Order(inputs, ids, originals or list(blank), loop.create_future(), blank, len(inputs), now)
         with self._changed:
             if self._closed:
                 raise self._refusal(503, "a model that serves", "one that is being closed", 1.0)
@@ -305,7 +314,8 @@ class Batcher:
                 done.append(order)
         self._hand_over(done)
         if self._observer is not None:
-            self._observer(result, inputs, seconds)
+            originals = [order.originals[row] for order, row in batch]
+            self._observer(Batch(result, inputs, originals, seconds))
 
     @staticmethod
     def _hand_over(orders: Sequence[Order]) -> None:

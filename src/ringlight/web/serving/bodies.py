@@ -6,10 +6,10 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -20,6 +20,7 @@ from ringlight.web.serving.schemas import PredictRequest
 
 JSON, FORM = "application/json", "multipart/form-data"
 BINARY = ("application/octet-stream", "application/x-npy", "application/x-npz", "application/zip")
+Parsed = TypeVar("Parsed", bound=BaseModel)
 MAX_NAME = 200
 """Characters of what a piece is called."""
 
@@ -127,16 +128,7 @@ def _too_many(most: int) -> RequestError:
 
 
 def _of_json(body: bytes, most: int) -> Body:
-    try:
-        asked = PredictRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(["body", *(str(part) for part in first["loc"])])
-        status = 400 if first["type"] == "json_invalid" else 422
-        raise RequestError(
-            status, '{"images": [BASE64, ...]} or {"windows": [[[...]]]}', got=first["msg"], where=where[:200],
-            fix="see the examples of GET /openapi.json",
-        ) from None  # fmt: skip
+    asked = parsed(PredictRequest, body, '{"images": [BASE64, ...]} or {"windows": [[[...]]]}')
     if (asked.images is None) == (asked.windows is None):
         got = "neither" if asked.images is None else "both"
         raise RequestError(422, "`images` or `windows`", got=got, where="body", fix="send one of them")
@@ -150,6 +142,24 @@ def _of_json(body: bytes, most: int) -> Body:
         raise RequestError(422, f"{count} ids", got=str(len(asked.ids)), where="body.ids", fix="send one for each")
     pieces = [Piece(f"image {row}", _decoded(text, f"body.images.{row}")) for row, text in enumerate(texts)]
     return Body(pieces, asked.windows, asked.channels, asked.ids)
+
+
+def parsed(kind: type[Parsed], body: bytes, expected: str) -> Parsed:
+    """Read a JSON body.
+
+    Raises:
+        RequestError: 400, no JSON; 422, other fields than are known.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(["body", *(str(part) for part in first["loc"])])
+        status = 400 if first["type"] == "json_invalid" else 422
+        told = first["msg"].splitlines()[0]
+        raise RequestError(
+            status, expected, got=told, where=where[:200], fix="see the examples of GET /openapi.json"
+        ) from None
 
 
 def _decoded(text: str, where: str) -> bytes:

@@ -15,6 +15,7 @@ import psutil
 from ringlight.errors import RinglightError, WorkspaceError, did_you_mean
 from ringlight.runtime import LOGGER
 from ringlight.web.serving.auth import Doorkeeper
+from ringlight.web.serving.batching import Batch
 from ringlight.web.serving.lane import Lane, Watching
 from ringlight.web.serving.limits import Memory
 from ringlight.web.serving.metrics import Metrics
@@ -30,7 +31,7 @@ BODIES_AT_ONCE = 8
 TRY_AGAIN = 30.0
 """Seconds until a version that could not be loaded is tried again."""
 
-BATCHES_TO_WATCH = 256
+BATCHES_TO_WATCH = 64
 """Batches that wait for the watch, at most; more are counted, and left out."""
 
 
@@ -88,7 +89,7 @@ class House:
         self._tried: dict[str, tuple[int | None, float]] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._seen: queue.Queue[tuple[Lane, Any, Any, Any]] = queue.Queue(BATCHES_TO_WATCH)
+        self._seen: queue.Queue[tuple[Lane, Batch]] = queue.Queue(BATCHES_TO_WATCH)
         self._threads = [
             threading.Thread(target=self._poll_for_ever, name="poll", daemon=True),
             threading.Thread(target=self._watch_for_ever, name="watch", daemon=True),
@@ -125,6 +126,8 @@ class House:
         self._ended.set()
         for lane in self._lanes.values():
             lane.batcher.close()
+            if lane.watch is not None:
+                lane.watch.close()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -183,6 +186,8 @@ class House:
         """Bring the numbers up to date that nobody else tells the metrics."""
         for name, lane in list(self._lanes.items()):
             self.metrics.waiting.labels(name).set(lane.batcher.waiting)
+            if lane.watch is not None:
+                self.metrics.tell_watch(name, lane.watch.numbers())
         self.metrics.memory.set(psutil.Process().memory_info().rss)
 
     # --- other versions -------------------------------------------------------------------------------------------
@@ -263,28 +268,27 @@ class House:
 
     # --- the watch ------------------------------------------------------------------------------------------------
 
-    def _observed(self, lane: Lane, result: Any, inputs: Any, seconds: float) -> None:
+    def _observed(self, lane: Lane, batch: Batch) -> None:
         """Hear of a batch in the model's thread: count it, and leave the rest to the watch's own."""
         name = lane.served.name
-        self.metrics.batch.labels(name).observe(len(inputs))
-        self.metrics.engine.labels(name).observe(seconds)
+        self.metrics.batch.labels(name).observe(len(batch.inputs))
+        self.metrics.engine.labels(name).observe(batch.seconds)
         if lane.watch is None:
             return
         try:
-            self._seen.put_nowait((lane, result, inputs, lane.features))
+            self._seen.put_nowait((lane, batch))
         except queue.Full:
             self.metrics.unseen.labels(name).inc()
 
     def _watch_for_ever(self) -> None:
         while not self._ended.is_set():
             try:
-                lane, result, inputs, features = self._seen.get(timeout=0.2)
+                lane, batch = self._seen.get(timeout=0.2)
             except queue.Empty:
                 continue
             try:
                 if lane.watch is not None:
-                    lane.watch.observe(result, inputs, features)
-                    self.metrics.tell_watch(lane.served.name, lane.watch.status())
+                    lane.watch.observe(batch.result, batch.inputs, batch.originals)
             # The watch looks on: whatever it fails at, requests are answered.
             except Exception as error:  # noqa: BLE001
                 LOGGER.warning("%s: the watch failed on a batch: %s: %s", lane.served.name, type(error).__name__, error)

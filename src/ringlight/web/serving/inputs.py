@@ -6,7 +6,7 @@ Runs in the decoders' threads, never in the event loop. What a picture claims to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +33,19 @@ class Limits:
     max_items: int
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What each input is called, the inputs, (C, H, W) of images, (C, T) of windows, and what they came of."""
+
+    ids: list[str]
+    inputs: list[Input]
+    originals: list[Any]
+
+
 def decode(
     body: bytes, content_type: str, spec: InputSpec | WindowSpec, limits: Limits, grow: Callable[[int], None]
-) -> tuple[list[str], list[Input]]:
-    """Turn a body into what each input is called, and the inputs: (C, H, W) of images, (C, T) of windows.
+) -> Decoded:
+    """Turn a body into inputs.
 
     Args:
         body: what was sent.
@@ -51,19 +60,14 @@ def decode(
     from ringlight.data.window_spec import WindowSpec
 
     parts = take_apart(body, content_type, most=limits.max_items)
-    if isinstance(spec, WindowSpec):
-        ids, inputs = _windows(parts, spec, limits, grow)
-    else:
-        ids, inputs = _images(parts, spec, limits, grow)
-    return parts.ids or ids, inputs
+    make = _windows(parts, spec, limits, grow) if isinstance(spec, WindowSpec) else _images(parts, spec, limits, grow)
+    return make if parts.ids is None else replace(make, ids=parts.ids)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def _windows(
-    parts: Body, spec: WindowSpec, limits: Limits, grow: Callable[[int], None]
-) -> tuple[list[str], list[Input]]:
+def _windows(parts: Body, spec: WindowSpec, limits: Limits, grow: Callable[[int], None]) -> Decoded:
     groups: list[tuple[str, Any, Sequence[str] | None]] = []
     if parts.windows is not None:
         groups.append(("windows", _nested(parts.windows), parts.channels))
@@ -85,7 +89,8 @@ def _windows(
     if not ids:
         raise RequestError(400, "at least one window", got="none", where="request", fix="send an array (N, T, C)")
     grow(len(ids) - 1)
-    return ids, [one for windows in checked for one in spec.apply(windows).numpy()]
+    inputs = [one for windows in checked for one in spec.apply(windows).numpy()]
+    return Decoded(ids, inputs, [one for windows in checked for one in windows])
 
 
 def _nested(windows: Sequence[Sequence[Sequence[float]]]) -> npt.NDArray[np.float32]:
@@ -127,7 +132,7 @@ def _checked(
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
-def _images(parts: Body, spec: InputSpec, limits: Limits, grow: Callable[[int], None]) -> tuple[list[str], list[Input]]:
+def _images(parts: Body, spec: InputSpec, limits: Limits, grow: Callable[[int], None]) -> Decoded:
     if parts.windows is not None:
         raise RequestError(
             415, "`images`", got="`windows`", where="body", fix="this model takes images, no windows of a signal"
@@ -154,7 +159,7 @@ def _images(parts: Body, spec: InputSpec, limits: Limits, grow: Callable[[int], 
             ) from None
         except MemoryError:
             raise _too_many_pixels(limits.max_pixels, "more than there is memory for", name) from None
-    return [name for name, _ in pictures], inputs
+    return Decoded([name for name, _ in pictures], inputs, [picture for _, picture in pictures])
 
 
 def _pictures(piece: Piece, limits: Limits) -> list[tuple[str, bytes | npt.NDArray[Any], int]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.runtime import LOGGER
-from ringlight.web.serving.batching import Batcher
+from ringlight.web.serving.batching import Batch, Batcher
 from ringlight.web.serving.inputs import Limits
 from ringlight.web.serving.pace import Pace
 from ringlight.web.serving.settings import Settings
@@ -29,13 +29,19 @@ BATCHES_THAT_WAIT = 8
 
 
 class Watching(Protocol):
-    """What looks on: hears of every batch, and tells what it makes of them."""
+    """What looks on, as :class:`ringlight.services.serving_watch.Onlooker` does."""
 
-    def observe(self, result: Result, inputs: Inputs, features: Inputs | None = None) -> None:
+    def observe(self, result: Result, inputs: Inputs, originals: Sequence[Any]) -> None:
         """Hear of a batch."""
 
-    def status(self) -> dict[str, Any]:
-        """Return what is known so far, numbers by name."""
+    def confirm(self, record: str, labels: Sequence[str]) -> bool:
+        """Hear what a record really was."""
+
+    def numbers(self) -> dict[str, float]:
+        """Return what is known so far, by name."""
+
+    def close(self) -> None:
+        """Keep what is known."""
 
 
 class Lane:
@@ -45,7 +51,7 @@ class Lane:
         served: the model.
         settings: the options of the server.
         watch: looks on, where there is one.
-        observer: hears of every batch in the model's thread: this lane, result, inputs, seconds.
+        observer: hears of every batch in the model's thread, and of this lane.
     """
 
     def __init__(
@@ -54,14 +60,13 @@ class Lane:
         settings: Settings,
         *,
         watch: Watching | None,
-        observer: Callable[[Lane, Any, Inputs, float], None],
+        observer: Callable[[Lane, Batch], None],
     ) -> None:
         from ringlight.data.window_spec import WindowSpec
         from ringlight.inference.predictor import IMAGES_AT_ONCE, WINDOWS_AT_ONCE
 
         self.served = served
         self.watch = watch
-        self.features: Inputs | None = None
         self.holders = 0
         self.is_retired = False
         self.spec = served.predictor.bundle.input_spec
@@ -77,7 +82,7 @@ class Lane:
         self.batcher = Batcher(
             self._score, name=served.name, max_batch=most, max_wait=settings.max_wait_ms / 1000, queue=capacity,
             budget=budget, pace=pace,
-            observer=lambda result, inputs, seconds: observer(self, result, inputs, seconds),
+            observer=lambda batch: observer(self, batch),
         )  # fmt: skip
 
     def _score(self, inputs: Inputs, ids: Sequence[str]) -> Result:

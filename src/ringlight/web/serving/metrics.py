@@ -59,12 +59,12 @@ class Metrics:
     def serves(self, former: Served | None, now: Served) -> None:
         """Say which version serves."""
         if former is not None:
-            self.info.remove(*_labels(former))
+            self.info.labels(*_labels(former)).set(0)  # several processes cannot take a line back
         self.info.labels(*_labels(now)).set(1)
 
-    def tell_watch(self, model: str, status: Mapping[str, Any]) -> None:
-        """Show the numbers of a watch's status; what lies deeper is called `outer.inner`."""
-        for name, value in numbers_of(status):
+    def tell_watch(self, model: str, numbers: Mapping[str, float]) -> None:
+        """Show what a watch knows."""
+        for name, value in numbers.items():
             self.watch.labels(model, name).set(value)
 
     def text(self) -> bytes:
@@ -79,22 +79,6 @@ class Metrics:
 def _labels(served: Served) -> tuple[str, str, str, str]:
     version = "" if served.version is None else str(served.version)
     return served.name, version, served.checksum[:12], served.engine
-
-
-def numbers_of(status: Mapping[str, Any], begin: str = "") -> list[tuple[str, float]]:
-    """Return the numbers in nested mappings, and truths as 0 and 1, each with the names that lead to it.
-
-    Examples:
-        >>> numbers_of({"seen": 3, "psi": {"scratch": 0.1}, "alarm": True, "why": "text", "none": None})
-        [('seen', 3.0), ('psi.scratch', 0.1), ('alarm', 1.0)]
-    """
-    found: list[tuple[str, float]] = []
-    for key, value in status.items():
-        if isinstance(value, Mapping):
-            found += numbers_of(value, f"{begin}{key}.")
-        elif isinstance(value, bool | int | float):
-            found.append((f"{begin}{key}", float(value)))
-    return found
 
 
 def forget_process(pid: int, folder: Path) -> None:

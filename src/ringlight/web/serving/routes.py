@@ -14,11 +14,11 @@ from fastapi.responses import JSONResponse
 
 from ringlight.web.serving.answers import answer_of, count
 from ringlight.web.serving.auth import require_client
-from ringlight.web.serving.bodies import kind_of, read_body
+from ringlight.web.serving.bodies import kind_of, parsed, read_body
 from ringlight.web.serving.described import refusals, request_body
 from ringlight.web.serving.inputs import decode
 from ringlight.web.serving.problems import RequestError, request_id_of
-from ringlight.web.serving.schemas import Answer, Models
+from ringlight.web.serving.schemas import Answer, Confirmed, Models, Truth
 
 if TYPE_CHECKING:
     from ringlight.web.serving.house import House
@@ -63,15 +63,45 @@ async def predict(name: Name, request: Request, client: Client) -> JSONResponse:
     return JSONResponse(answer)
 
 
+@router.post(
+    "/models/{name}/confirm",
+    response_model=Confirmed,
+    responses=refusals(400, 401, 404, 408, 413, 422, 429, 503),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": Truth.model_json_schema()}}}
+    },
+    summary="Tell what parts really were",
+)
+async def confirm(name: Name, request: Request, client: Client) -> JSONResponse:  # noqa: ARG001 - the client is let in
+    """Tell the watch the truth of parts that were decided on: escapes and overkills are counted from it."""
+    house: House = request.app.state.house
+    with house.hold(name) as lane, house.memory.hold() as held:
+        request.state.model = lane.served.name
+        try:
+            async with asyncio.timeout(house.settings.timeout):
+                body = await read_body(request, held, house.settings.max_bytes)
+        except TimeoutError:
+            raise _overdue(True, house.settings.timeout, lane.served.name) from None
+        truth = parsed(Truth, body, '{"labels": {ID: [CLASS, ...]}}')
+        found = await asyncio.get_running_loop().run_in_executor(house.pool, _told, lane, truth)
+    return JSONResponse({"confirmed": len(truth.labels) - len(found), "unknown": found})
+
+
+def _told(lane: Lane, truth: Truth) -> list[str]:
+    """Tell the watch of a lane, and return the ids that it does not remember."""
+    watch = lane.watch
+    return [key for key, labels in truth.labels.items() if watch is None or not watch.confirm(key, labels)]
+
+
 async def _answer(house: House, lane: Lane, request: Request, body: bytes, content_type: str) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     with lane.batcher.admit() as place:
         job = functools.partial(decode, body, content_type, lane.spec, lane.limits, place.grow)
-        ids, inputs = await loop.run_in_executor(house.pool, job)
-        request.state.items = len(ids)
+        found = await loop.run_in_executor(house.pool, job)
+        request.state.items = len(found.ids)
         async with _while_connected(request):
-            outcomes = await lane.batcher.submit(place, inputs, ids)
-    answer = answer_of(lane.served, outcomes, ids, request_id_of(request))
+            outcomes = await lane.batcher.submit(place, found.inputs, found.ids, found.originals)
+    answer = answer_of(lane.served, outcomes, found.ids, request_id_of(request))
     count(house.metrics, lane.served.name, answer["results"])
     return answer
 

@@ -22,6 +22,24 @@ class PredictRequest(BaseModel):
     ids: list[Text] | None = Field(None, description="What each is called in the answer.")
 
 
+class Truth(BaseModel):
+    """What became known later of records that were decided on, by the ids of their answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: dict[Text, list[Text]] = Field(
+        description="For each id its true class, or classes; an empty list for a good part of a multi-label model.",
+        examples=[{"part 17": ["scratch"]}], max_length=100_000,
+    )  # fmt: skip
+
+
+class Confirmed(BaseModel):
+    """How many records were remembered, and which were not: observed too long ago, by another worker, or never."""
+
+    confirmed: int
+    unknown: list[str]
+
+
 class Decision(BaseModel):
     """What the model makes of one image or window."""
 

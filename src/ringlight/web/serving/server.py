@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
@@ -171,7 +172,7 @@ class Supervisor:
         os.environ[SHARED] = str(shared)
         former = {number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            self._workers = [self._start() for _ in range(self._settings.workers)]
+            self._workers = [self._start(number) for number in range(self._settings.workers)]
             while self._signal is None:
                 time.sleep(0.2)
                 self._look(shared)
@@ -185,8 +186,10 @@ class Supervisor:
     def _heard(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
         self._signal = number
 
-    def _start(self) -> SpawnProcess:
-        worker = self._spawn.Process(target=_worker, args=(self._settings, self._listener), name="ringlight worker")
+    def _start(self, number: int) -> SpawnProcess:
+        worker = self._spawn.Process(
+            target=_worker, args=(replace(self._settings, worker=number), self._listener), name="ringlight worker"
+        )
         worker.start()
         return worker
 
@@ -204,7 +207,7 @@ class Supervisor:
 
             LOGGER.error("worker %s died with exit code %s, another begins", worker.pid, worker.exitcode)
             forget_process(int(worker.pid or 0), shared)
-            self._workers[place] = self._start()
+            self._workers[place] = self._start(place)
 
     def _end(self) -> None:
         """End the workers; one that does not listen is killed."""

@@ -27,6 +27,10 @@ class Settings:
         rate: requests a second that one client may make; None for no limit.
         keys: the file of API keys; None for a server that asks for none.
         drain: seconds that a server which is asked to end still accepts requests, so that a balancer can notice.
+        samples: where images worth labelling are kept, a folder for each model; None keeps none.
+        max_samples: files in such a folder, at most.
+        max_sample_bytes: bytes in such a folder, at most.
+        worker: the number of the process, from 0.
         poll: seconds between two looks for another active version, and other keys.
         log_requests: whether every request has a line in the log.
     """
@@ -48,5 +52,9 @@ class Settings:
     rate: float | None = None
     keys: Path | None = None
     drain: float = 0.0
+    samples: Path | None = None
+    max_samples: int = 1000
+    max_sample_bytes: int = 1 << 30
+    worker: int = 0
     poll: float = 2.0
     log_requests: bool = True

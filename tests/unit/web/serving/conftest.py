@@ -13,6 +13,11 @@ from ringlight.web.serving.app import create_app
 from ringlight.web.serving.settings import Settings
 from served_models import WINDOWS, FakeModels, predictor_of
 
+
+def unwatched(served: Any) -> None:
+    """No watch."""
+
+
 MakeClient = Callable[..., TestClient]
 
 
@@ -21,7 +26,7 @@ def make_client() -> Iterator[MakeClient]:
     """Start an app with settings of its own; it ends with the test."""
     open_clients: list[TestClient] = []
 
-    def make(models: FakeModels | None = None, *, watch_of: Any = None, **options: Any) -> TestClient:
+    def make(models: FakeModels | None = None, *, watch_of: Any = unwatched, **options: Any) -> TestClient:
         options = {"models": (), "poll": 3600.0, **options}
         made = create_app(Settings(**options), models or FakeModels(grey=predictor_of()), watch_of=watch_of)
         client = TestClient(made, raise_server_exceptions=False)
@@ -43,5 +48,5 @@ def client() -> Iterator[TestClient]:
         signal=predictor_of(WINDOWS),
     )
     settings = Settings(models=(), poll=3600.0, max_bytes=100_000, max_pixels=10_000)
-    with TestClient(create_app(settings, models), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, models, watch_of=unwatched), raise_server_exceptions=False) as client:
         yield client

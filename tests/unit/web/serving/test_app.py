@@ -79,7 +79,7 @@ def test_another_active_version_serves_without_a_gap(make_client) -> None:
     assert client.get("/v1/models").json()["models"][0]["reference"] == "grey@2"
     assert number(client, 'switches_total{model="grey",outcome="done"}') == 1
     assert number(client, f'model_info{{checksum="{"c" * 12}",engine="torch",model="grey",version="2"}}') == 1
-    assert 'version="1"' not in client.get("/metrics").text
+    assert number(client, f'model_info{{checksum="{"c" * 12}",engine="torch",model="grey",version="1"}}') == 0
 
 
 def test_a_broken_version_leaves_the_former_one_serving_and_is_told(make_client, caplog) -> None:
@@ -252,23 +252,29 @@ class FakeWatch:
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def observe(self, result: Any, inputs: Any, features: Any = None) -> None:
-        self.seen.append((result.labels, inputs.shape))
+    def observe(self, result: Any, inputs: Any, originals: Any) -> None:
+        self.seen.append((result.labels, inputs.shape, originals))
         if len(self.seen) == 2:
             raise RuntimeError("no room")
 
-    def status(self) -> dict[str, Any]:
-        return {"images": len(self.seen), "alarm": False, "psi": {"good": 0.25}, "since": "today"}
+    def confirm(self, record: str, labels: Any) -> bool:
+        return record == "known"
+
+    def numbers(self) -> dict[str, float]:
+        return {"records": len(self.seen), "psi.good": 0.25}
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def test_the_watch_hears_of_batches_and_is_shown(make_client, caplog) -> None:
     watch = FakeWatch()
-    client = make_client(watch_of=lambda served: watch)
+    client = make_client(watch_of=lambda _: watch)
     for count in (1, 2, 3):
         client.post(PREDICT, content=picture())
         wait_until(lambda count=count: len(watch.seen) == count)  # type: ignore[misc]
-    assert watch.seen[0] == ([["scratch"]], (1, 1, 8, 8))
-    wait_until(lambda: number(client, 'watch{model="grey",name="images"}') == 3)
+    assert watch.seen[0] == ([["scratch"]], (1, 1, 8, 8), [picture()])
+    wait_until(lambda: number(client, 'watch{model="grey",name="records"}') == 3)
     assert number(client, 'watch{model="grey",name="psi.good"}') == 0.25
     assert "grey: the watch failed on a batch: RuntimeError: no room" in caplog.text
 
@@ -314,3 +320,16 @@ def picture_of(pixels: Any) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_the_truth_of_a_part_reaches_the_watch(make_client) -> None:
+    client = make_client(watch_of=lambda _: FakeWatch())
+    path = "/v1/models/grey/confirm"
+    answer = client.post(path, json={"labels": {"known": ["scratch"], "other": []}})
+    assert answer.json() == {"confirmed": 1, "unknown": ["other"]}
+    assert client.post(path, content=b"{").status_code == 400
+    wrong = client.post(path, json={"labels": {"known": "scratch"}})
+    assert wrong.status_code == 422
+    assert "body.labels.known: expected" in wrong.json()["detail"]
+    unwatched = make_client().post(path, json={"labels": {"known": []}})
+    assert unwatched.json() == {"confirmed": 0, "unknown": ["known"]}

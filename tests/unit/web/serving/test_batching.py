@@ -254,13 +254,13 @@ def test_a_request_whose_time_is_over_takes_no_place_any_more() -> None:
 
 
 def test_the_observer_hears_of_batches() -> None:
-    heard: list[tuple[Any, tuple[int, ...], float]] = []
+    heard: list[Any] = []
 
     async def scene() -> None:
-        with batcher_of(Model(), observer=lambda *one: heard.append((one[0], one[1].shape, one[2]))) as batcher:
+        with batcher_of(Model(), observer=heard.append) as batcher:
             await ask(batcher, 1.0, 2.0)
 
     asyncio.run(scene())
-    ((result, shape, seconds),) = heard
-    assert (result, shape) == ([1.0, 2.0], (2, 1, 1, 1))
-    assert seconds >= 0
+    (batch,) = heard
+    assert (batch.result, batch.inputs.shape, batch.originals) == ([1.0, 2.0], (2, 1, 1, 1), [None, None])
+    assert batch.seconds >= 0
