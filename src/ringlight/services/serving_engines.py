@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from ringlight.errors import UserError, did_you_mean
+from ringlight.errors import DataError, RunError, UserError, did_you_mean
 from ringlight.files import file_sha256, unwritable
 from ringlight.runtime import LOGGER, workspace_folder
 
@@ -103,6 +103,10 @@ def kept_export(folder: Path, engine: str, workspace: Path | str | None) -> Path
         if not is_export(place):
             LOGGER.info("%s is exported for %s, once", folder, engine)
             export(folder, format=FORMATS[engine], out=place, workspace=workspace)
+    except (RunError, DataError) as error:
+        fix = f"export it with records to check it on, and serve that folder: ringlight models export {folder}"
+        fix += f" --format {FORMATS[engine]} --data SOURCE --out FOLDER"
+        raise type(error)(error.expected, got=error.got, where=error.where, fix=fix) from error
     finally:
         lock.release()
     return place

@@ -42,6 +42,7 @@ def log_as_json(level: int = logging.INFO) -> None:
     uvicorn.setLevel(logging.WARNING)  # its own lines on starting and ending say nothing that ours do not
     uvicorn.propagate = False
     uvicorn.addHandler(handler)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a warning for every byte of a damaged form
     LOGGER.addHandler(handler)
     LOGGER.setLevel(level)
     LOGGER.propagate = False

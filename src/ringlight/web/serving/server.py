@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
@@ -126,6 +127,7 @@ def run_worker(settings: Settings, listener: socket.socket) -> None:
     from ringlight.web.serving.app import create_app
 
     torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # it warns of damaged pictures: a line for each that is sent
     app = create_app(settings)
     config = uvicorn.Config(
         app, http=CuttingProtocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,

@@ -147,7 +147,7 @@ ARRAYS = "application/x-npy"
         (PREDICT, npy(np.zeros((65, 8, 8, 1))), ARRAYS, 413, "at most 64 images or windows in a request, got 65"),
         (PREDICT, npy(np.array([None])), ARRAYS, 422, "got Python objects, which could run code"),
         (PREDICT, npy(np.zeros((8, 8)))[:-1], ARRAYS, 400, "expected 512 bytes for shape (8, 8), got 511"),
-        (PREDICT, b"\x93NUMPY\x01\x00\x10\x00{'descr': 'x'}  ", ARRAYS, 400, "an .npy or .npz file that is whole"),
+        (PREDICT, b"\x93NUMPY\x01\x00\x10\x00{'descr': 'x'}  ", ARRAYS, 400, "got a header that NumPy does not write"),
         (PREDICT, b"PK\x03\x04 no zip", ARRAYS, 400, "an .npy or .npz file that is whole"),
         (SIGNAL, npz(X=np.zeros((50_000, 3, 2), np.float32)), ARRAYS, 413, "at most 100000 bytes unpacked"),
         (SIGNAL, npz(a=np.zeros(1), b=np.zeros(1)), ARRAYS, 422, "expected an array `X`, got arrays a, b"),
