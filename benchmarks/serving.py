@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from _serving import Load, ask_for, export_bundle, jpeg, make_bundle, serving
 
+from _serving import Load, ask_for, export_bundle, jpeg, make_bundle, serving
 from ringlight.runtime import cpu_count
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
