@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -142,11 +143,20 @@ def run_worker(settings: Settings, listener: socket.socket) -> None:
 def _worker(settings: Settings, listener: socket.socket) -> None:
     """Be a worker process."""
     log_as_json()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         run_worker(settings, listener)
     except RinglightError as error:
         LOGGER.error("%s", error)
         sys.exit(REFUSED)
+
+
+def _end_with_parent() -> None:
+    """End as by a signal when the supervisor is gone: killed, it can tell nobody, and its workers would stay."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Supervisor:

@@ -25,7 +25,7 @@ from ringlight.models import build_model
 from ringlight.services.activations import activate
 from ringlight.services.versions import register
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 PREDICT = "/v1/models/strips/predict"
 
 
@@ -143,5 +143,5 @@ def test_versions_files_clients_and_workers_come_and_go_without_a_lost_answer(
         assert ask(port, "POST", PREDICT, picture())[0] == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-        assert all(not worker.is_running() or worker.status() == "zombie" for worker in workers)
+        assert not [worker for worker in workers if worker.is_running()]
         assert "Traceback" not in log.read_text()
