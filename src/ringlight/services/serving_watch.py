@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.runtime import LOGGER, workspace_folder
+from ringlight.runtime import workspace_folder
 
 if TYPE_CHECKING:
     from ringlight.inference.decisions import Result
     from ringlight.inference.sampling_folder import SamplingFolder
-    from ringlight.inference.watching import Watch
+    from ringlight.services.served_watch import ServedWatch
     from ringlight.services.serving import Served
 
 WATCH = "watch"
@@ -29,7 +29,7 @@ class Onlooker:
         samples: keeps what is worth labelling.
     """
 
-    def __init__(self, watch: Watch | None, samples: SamplingFolder | None) -> None:
+    def __init__(self, watch: ServedWatch | None, samples: SamplingFolder | None) -> None:
         self._watch = watch
         self._samples = samples
 
@@ -46,16 +46,16 @@ class Onlooker:
 
     def confirm(self, record: str, labels: Sequence[str]) -> bool:
         """Take the truth of a record; False where it is not remembered."""
-        return self._watch is not None and self._watch.confirm(record, labels)
+        return self._watch is not None and self._watch.watch.confirm(record, labels)
 
     def numbers(self) -> dict[str, float]:
         """Return what the watch knows, by name; nothing without one."""
-        return {} if self._watch is None else self._watch.status().numbers()
+        return {} if self._watch is None else self._watch.status()
 
     def close(self) -> None:
         """Keep what the watch knows for the next start."""
         if self._watch is not None:
-            self._watch.save()
+            self._watch.close()
 
 
 def onlooker_of(
@@ -76,15 +76,11 @@ def onlooker_of(
         DataError: the reference is damaged, or the folder's index is.
     """
     from ringlight.inference.sampling_folder import SamplingFolder
-    from ringlight.inference.watching import Watch
+    from ringlight.services.served_watch import served_watch
 
     bundle = served.predictor.bundle
     own = served.name if worker == 0 else f"{served.name}-{worker}"
-    watch = None
-    if bundle.watch:
-        watch = Watch.of_bundle(bundle, model=served.name, folder=workspace_folder(workspace) / WATCH / own)
-    else:
-        LOGGER.info("%s is not watched: it has no reference", served.name)
+    watch = served_watch(bundle, served.name, folder=workspace_folder(workspace) / WATCH / own)
     folder = None
     if samples is not None:
         folder = SamplingFolder(samples.expanduser().absolute() / own, max_files=max_files, max_bytes=max_bytes)

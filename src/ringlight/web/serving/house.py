@@ -126,8 +126,7 @@ class House:
         self._ended.set()
         for lane in self._lanes.values():
             lane.batcher.close()
-            if lane.watch is not None:
-                lane.watch.close()
+            lane.leave()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -162,7 +161,7 @@ class House:
                 lane.holders -= 1
                 is_left = lane.is_retired and not lane.holders
             if is_left:
-                lane.batcher.close(wait=False)
+                lane.leave()
 
     def shown(self) -> list[dict[str, Any]]:
         """Return every model as a client is told of it, with what keeps an activated version from serving."""
@@ -242,7 +241,7 @@ class House:
             former.is_retired = True
             is_left = not former.holders
         if is_left:
-            former.batcher.close(wait=False)
+            former.leave()
         self._clear(name)
         self.metrics.serves(former.served, lane.served)
         self.metrics.switches.labels(name, "done").inc()

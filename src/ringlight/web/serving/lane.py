@@ -85,6 +85,12 @@ class Lane:
             observer=lambda batch: observer(self, batch),
         )  # fmt: skip
 
+    def leave(self) -> None:
+        """Answer what waits, in the model's own thread, and keep what the watch knows."""
+        self.batcher.close(wait=False)
+        if self.watch is not None:
+            self.watch.close()
+
     def _score(self, inputs: Inputs, ids: Sequence[str]) -> Result:
         return self.served.predictor.predict_prepared(inputs, ids)
 

@@ -277,6 +277,8 @@ def test_the_watch_hears_of_batches_and_is_shown(make_client, caplog) -> None:
     wait_until(lambda: number(client, 'watch{model="grey",name="records"}') == 3)
     assert number(client, 'watch{model="grey",name="psi.good"}') == 0.25
     assert "grey: the watch failed on a batch: RuntimeError: no room" in caplog.text
+    house_of(client).close()
+    assert watch.closed
 
 
 def test_the_metrics_count_what_was_decided(make_client) -> None:
