@@ -43,15 +43,17 @@ class Client:
         self._connection = http.client.HTTPConnection(self._server.host, self._server.port, timeout=60)
 
     def status(self, body: bytes, kind: str) -> int:
-        """Return the status that a body gets; 0 for none."""
-        try:
-            self._connection.request("POST", PATH, body, {"content-type": kind})
-            answer = self._connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException):
-            self._open()
-            return 0
-        return answer.status
+        """Return the status that a body gets; 0 for none, also over a connection that nobody has closed meanwhile."""
+        for _ in range(2):
+            try:
+                self._connection.request("POST", PATH, body, {"content-type": kind})
+                answer = self._connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                self._open()
+            else:
+                return answer.status
+        return 0
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What looks on while a model serves: each process has places of its own, and nothing is kept unless it is asked for."""
+"""What looks on while a model serves: each process has its own places, and nothing is kept that nobody asked for."""
 
 from __future__ import annotations
 

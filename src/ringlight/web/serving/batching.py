@@ -11,7 +11,6 @@ Shapes: inputs are float32 (C, H, W) or (C, T) each; only equal shapes go togeth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections import deque
@@ -21,53 +20,17 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from ringlight.web.serving.limits import retry_after
+from ringlight.web.serving.orders import Batch, Input, Order, Outcome, hand_over
 from ringlight.web.serving.pace import Pace
 from ringlight.web.serving.problems import RequestError
 
-Input = npt.NDArray[np.float32]
-Outcome = tuple[Any, int]
-"""What a batch gave, and which row of it."""
 Score = Callable[[Input, Sequence[str]], Any]
 """From inputs (B, ...) and what each is called to the result of the batch."""
 
 MAX_HELD = 1 << 30
 """Bytes of inputs that wait: pictures of a model without a size of its own may be large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What went through a model together: inputs (B, ...), what they came of, the result, and how long it took."""
-
-    result: Any
-    inputs: Input
-    originals: Sequence[Any]
-    seconds: float
-
-
-@dataclass(eq=False, slots=True)
-class Order:
-    """The inputs of one request on their way through the model."""
-
-    inputs: Sequence[Input]
-    ids: Sequence[str]
-    originals: Sequence[Any]
-    future: asyncio.Future[list[Outcome]]
-    outcomes: list[Outcome | None]
-    left: int
-    at: float
-    error: BaseException | None = None
-
-    def settle(self) -> None:
-        """Hand the outcomes over, in the loop of the request."""
-        if self.future.done():
-            return  # its client has gone, or its time is over
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
 
 
 @dataclass(eq=False, slots=True)
@@ -302,7 +265,7 @@ class Batcher:
                 return
             order = batch[0][0]
             order.error, order.left = error, 0
-            self._hand_over([order])
+            hand_over([order])
             return
         seconds = time.monotonic() - began
         self.pace.observe(len(batch), seconds)
@@ -312,20 +275,7 @@ class Batcher:
             order.left -= 1
             if not order.left:
                 done.append(order)
-        self._hand_over(done)
+        hand_over(done)
         if self._observer is not None:
             originals = [order.originals[row] for order, row in batch]
             self._observer(Batch(result, inputs, originals, seconds))
-
-    @staticmethod
-    def _hand_over(orders: Sequence[Order]) -> None:
-        """Wake the requests that have all they asked for: once a loop, not once a request."""
-        for loop in {order.future.get_loop() for order in orders}:
-            mine = [order for order in orders if order.future.get_loop() is loop]
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(_settle, mine)
-
-
-def _settle(orders: Sequence[Order]) -> None:
-    for order in orders:
-        order.settle()

@@ -15,10 +15,10 @@ import psutil
 from ringlight.errors import RinglightError, WorkspaceError, did_you_mean
 from ringlight.runtime import LOGGER
 from ringlight.web.serving.auth import Doorkeeper
-from ringlight.web.serving.batching import Batch
 from ringlight.web.serving.lane import Lane, Watching
 from ringlight.web.serving.limits import Memory
 from ringlight.web.serving.metrics import Metrics
+from ringlight.web.serving.orders import Batch
 from ringlight.web.serving.problems import RequestError
 from ringlight.web.serving.settings import Settings
 

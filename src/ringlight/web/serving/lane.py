@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.runtime import LOGGER
-from ringlight.web.serving.batching import Batch, Batcher
+from ringlight.web.serving.batching import Batcher
 from ringlight.web.serving.inputs import Limits
+from ringlight.web.serving.orders import Batch
 from ringlight.web.serving.pace import Pace
 from ringlight.web.serving.settings import Settings
 
