@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringlight.cli import crossval, data, export, jobs, judging, predict, runs, tune, versions, watch, worker
+from ringlight.cli import crossval, data, export, jobs, judging, predict, runs, serve, tune, versions, watch, worker
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -31,6 +31,7 @@ app.add_typer(jobs.app, name="jobs")
 versions.app.command(short_help="Write a model for another runtime, proved to be the same model.")(export.export)
 app.add_typer(versions.app, name="models")
 app.add_typer(runs.app, name="runs")
+app.add_typer(serve.keys, name="keys")
 
 Workspace = Annotated[
     Path | None,
@@ -160,6 +161,7 @@ app.command(short_help="Score images or windows with a trained model.")(predict.
 app.command(short_help="Search better settings for a recipe.")(tune.tune)
 app.command(short_help="Compare a line with what its model was validated on.")(watch.watch)
 app.command(short_help="Run the jobs that wait.")(worker.worker)
+app.command(short_help="Serve models over HTTP.")(serve.serve)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
