@@ -170,7 +170,7 @@ def _decisions(
         return decisions, "judged by rules fixed on the same records: they cannot be halved without dividing a group"
     for part in (0, 1):
         fixed_on, decided_on = np.flatnonzero(half != part), np.flatnonzero(half == part)
-        names = None if groups is None else [groups[row] for row in fixed_on]
+        names = None if groups is None else [groups[int(row)] for row in fixed_on]
         rules = fix_rules(
             _rows(prediction, fixed_on), names, settings, task=prediction.task, classes=prediction.classes, seed=seed
         )
