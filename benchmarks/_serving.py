@@ -41,10 +41,9 @@ def make_bundle(folder: Path, model: str, size: tuple[int, int]) -> Path:
 
 def export_bundle(bundle: Path, out: Path, format: str) -> Path:
     """Export a bundle, checked on noise."""
+    from ringlight.inference.bundle import read_bundle
     from ringlight.inference.export import ExportOptions, export_model
     from ringlight.inference.export_parity import Sample
-
-    from ringlight.inference.bundle import read_bundle
 
     told, module = read_bundle(bundle)
     height, width = told.input_spec.size

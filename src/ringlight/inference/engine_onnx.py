@@ -29,6 +29,8 @@ class OnnxEngine:
         path: the file.
         threads: how many work on one run; None leaves it to ONNX Runtime, which takes a thread a core.
         inside: what the export says is in the graph beside the model; None: nothing.
+        is_alone: whether its threads may keep their cores busy between two runs, waiting for the next: a little faster
+            for who has the machine to himself, and a waste where others work beside it.
 
     Raises:
         BundleError: no readable model, or one with other inputs and outputs than Ringlight exports.
@@ -36,10 +38,12 @@ class OnnxEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, threads: int | None = None, inside: Inside | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, inside: Inside | None = None, is_alone: bool = True
+    ) -> None:
         self.path = Path(path)
         self.inside = inside or Inside()
-        self.session = open_session(self.path, threads=threads)
+        self.session = open_session(self.path, threads=threads, is_alone=is_alone)
         self.input_name = checked_names(
             [one.name for one in self.session.get_inputs()], [one.name for one in self.session.get_outputs()],
             self.inside, self.path,
@@ -68,7 +72,9 @@ class OnnxEngine:
         return [np.asarray(one, np.float32) for one in self.session.run(names, {self.input_name: given})]
 
 
-def open_session(model: Path | bytes, *, threads: int | None = None, is_plain: bool = False) -> Any:
+def open_session(
+    model: Path | bytes, *, threads: int | None = None, is_plain: bool = False, is_alone: bool = True
+) -> Any:
     """Open a model for the CPU; `is_plain` leaves its graph as it is written, without fusions.
 
     Raises:
@@ -80,6 +86,8 @@ def open_session(model: Path | bytes, *, threads: int | None = None, is_plain: b
     options.log_severity_level = 3  # errors: the rest is for the authors of the runtime
     if threads is not None:
         options.intra_op_num_threads = threads
+    if not is_alone:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if is_plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     where = "the exported model" if isinstance(model, bytes) else str(model)

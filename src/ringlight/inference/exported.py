@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from ringlight.inference.engines import Engine
 
 
-def open_export(path: Path, *, threads: int | None = None) -> tuple[Bundle, Engine]:
+def open_export(path: Path, *, threads: int | None = None, is_alone: bool = True) -> tuple[Bundle, Engine]:
     """Open the folder of an export: what `Predictor.from_path` does with it.
+
+    `threads` work on one run; `is_alone` is :class:`~ringlight.inference.engine_onnx.OnnxEngine`'s.
 
     Raises:
         BundleError: a file is missing, damaged, or was changed.
         MissingExtraError: the format's library is not installed.
     """
     export = read_export(path)
-    return export.bundle, engine_of(export, threads=threads)
+    return export.bundle, engine_of(export, threads=threads, is_alone=is_alone)
 
 
-def engine_of(export: Export, *, threads: int | None = None) -> Engine:
+def engine_of(export: Export, *, threads: int | None = None, is_alone: bool = True) -> Engine:
     """Open the engine of an export, in the precision it was exported for.
 
     Raises:
@@ -35,18 +37,18 @@ def engine_of(export: Export, *, threads: int | None = None) -> Engine:
         from ringlight.inference.engine_onnx import OnnxEngine
         from ringlight.inference.export_classical import DescribedEngine, describing
 
-        return DescribedEngine(OnnxEngine(export.model, threads=threads), describing(export.bundle))
+        return DescribedEngine(OnnxEngine(export.model, threads=threads, is_alone=is_alone), describing(export.bundle))
     bf16 = export.facts.get("precision") == "bf16"
     engine: Engine = open_engine(
         export.model, export.format, inside=export.inside, outputs=tuple(export.facts["outputs"]), threads=threads,
-        bf16=bf16,
+        bf16=bf16, is_alone=is_alone,
     )  # fmt: skip
     return engine
 
 
 def open_engine(
     model: Path, format: Format, *, inside: Inside, outputs: tuple[str, ...], threads: int | None,
-    bf16: bool = False,
+    bf16: bool = False, is_alone: bool = True,
 ) -> Any:  # fmt: skip
     """Open a model's file with the engine of its format.
 
@@ -57,7 +59,7 @@ def open_engine(
     if format == "onnx":
         from ringlight.inference.engine_onnx import OnnxEngine
 
-        return OnnxEngine(model, threads=threads, inside=inside)
+        return OnnxEngine(model, threads=threads, inside=inside, is_alone=is_alone)
     if format == "openvino":
         from ringlight.inference.engine_openvino import OpenVinoEngine
 

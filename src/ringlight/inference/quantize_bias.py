@@ -30,7 +30,7 @@ def mean_inputs(graph: Graph, batches: Iterable[npt.NDArray[Any]], threads: int 
     import onnx
     from onnx import helper, numpy_helper
 
-    from ringlight.inference.quantize_onnx import open_session
+    from ringlight.inference.engine_onnx import open_session
 
     wanted = correctable(graph)
     if not wanted:
@@ -50,7 +50,7 @@ def mean_inputs(graph: Graph, batches: Iterable[npt.NDArray[Any]], threads: int 
             helper.make_node("ReduceMean", [name, f"{name}{_MEAN}_axes"], [f"{name}{_MEAN}"], keepdims=0)
         )
         model.graph.output.append(onnx.ValueInfoProto(name=f"{name}{_MEAN}"))
-    session = open_session(model.SerializeToString(), threads)
+    session = open_session(model.SerializeToString(), threads=threads)
     names = [f"{name}{_MEAN}" for name in axes]
     sums, count = [np.zeros(1)] * len(names), 0
     for batch in batches:

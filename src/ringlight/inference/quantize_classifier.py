@@ -64,12 +64,12 @@ def classifier_inputs(
     """Return what reaches the classifier (N, D) in a model: the float one, or what was made of it."""
     import onnx
 
-    from ringlight.inference.quantize_onnx import open_session
+    from ringlight.inference.engine_onnx import open_session
 
     model, weight = onnx.load(path), graph.classifier().weight
     name = next(node.input[0] for node in model.graph.node if len(node.input) > 1 and node.input[1] == weight)
     model.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = open_session(model.SerializeToString(), threads)
+    session = open_session(model.SerializeToString(), threads=threads)
     return np.concatenate([session.run([name], {graph.input: batch})[0] for batch in batches]).astype(np.float64)
 
 

@@ -34,7 +34,7 @@ def worst_layers(
     """
     import onnx
 
-    from ringlight.inference.quantize_onnx import open_session
+    from ringlight.inference.engine_onnx import open_session
 
     constants = {one.name: one for one in onnx.load(quantized).graph.initializer}
     model = onnx.ModelProto()
@@ -42,7 +42,7 @@ def worst_layers(
     twins = [layer for layer in graph.layers if _add_twin(model.graph, layer, constants)]
     if not twins:
         return []
-    session = open_session(model.SerializeToString(), threads)
+    session = open_session(model.SerializeToString(), threads=threads)
     names = [f"{layer.node.output[0]}{_TWIN}_{what}" for layer in twins for what in ("apart", "size")]
     totals = np.zeros(len(names))
     for batch in inputs:

@@ -27,7 +27,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -154,7 +153,9 @@ class _Maker:
         )  # fmt: skip
 
     def _run(self, path: Path) -> npt.NDArray[np.float64]:
-        session = open_session(path, self.threads)
+        from ringlight.inference.engine_onnx import open_session
+
+        session = open_session(path, threads=self.threads)
         found = [session.run([self.graph.scores], {self.graph.input: batch})[0] for batch in self._judged]
         return centred(np.concatenate(found), self.task)
 
@@ -168,18 +169,6 @@ class _Reader:
     def get_next(self) -> dict[str, Inputs] | None:
         batch = next(self._waiting, None)
         return None if batch is None else {self._name: batch}
-
-
-def open_session(model: Path | bytes, threads: int | None) -> Any:
-    """Open a model on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    given = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def load_with(
         if engine in (None, "torch"):
             return Predictor.from_path(folder)
         folder = kept_export(folder, str(engine), workspace)
-    bundle, opened = open_export(folder, threads=threads)
+    bundle, opened = open_export(folder, threads=threads, is_alone=False)
     if engine is not None and opened.name != engine:
         raise UserError(
             f"a model that {engine} runs", got=f"an export for {opened.name}", where=str(folder),

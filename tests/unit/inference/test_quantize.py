@@ -13,18 +13,19 @@ from sklearn.linear_model import LinearRegression
 
 from ringlight.errors import DataError, ModelError
 from ringlight.evaluation.score_error import centred, relative_error
+from ringlight.inference.engine_onnx import open_session
 from ringlight.inference.quantize import Batches, Quantized, calibration_rows, check_model_file, refuse_leak
 from ringlight.inference.quantize_bias import correct_biases, dequantized, mean_inputs, mean_shift
 from ringlight.inference.quantize_classifier import estimate, refit_classifier
 from ringlight.inference.quantize_graph import Graph
 from ringlight.inference.quantize_layers import worst_layers
-from ringlight.inference.quantize_onnx import open_session, quantize_onnx
+from ringlight.inference.quantize_onnx import quantize_onnx
 from ringlight.types import Dataset, Record
 from small_onnx import batches, records, write_net
 
 
 def scores(path: Path, inputs: np.ndarray) -> np.ndarray:
-    return np.asarray(open_session(path, 1).run(None, {"input": inputs})[0])
+    return np.asarray(open_session(path, threads=1).run(None, {"input": inputs})[0])
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_the_error_of_a_layer_is_its_own(made: tuple[Path, Quantized]) -> None:
     mix = graph.layers[2]
     model = onnx.load(source)
     model.graph.output.append(onnx.ValueInfoProto(name="c"))
-    exact = open_session(model.SerializeToString(), 1).run(["c"], {"input": inputs})[0].astype(np.float64)
+    exact = open_session(model.SerializeToString(), threads=1).run(["c"], {"input": inputs})[0].astype(np.float64)
     rounded = np.clip(np.rint(exact / value["c_scale"]) + value["c_zero_point"], 0, 255)
     rounded = (rounded - value["c_zero_point"]) * value["c_scale"]
     bias = value["mix.bias_quantized"] * value["mix.bias_quantized_scale"]

@@ -11,7 +11,7 @@ import pytest
 
 from ringlight.errors import MissingExtraError, ModelError
 from ringlight.evaluation.score_error import centred, relative_error
-from ringlight.inference.quantize_onnx import open_session
+from ringlight.inference.engine_onnx import open_session
 from ringlight.inference.quantize_openvino import quantize_openvino
 from small_onnx import batches, records, write_net
 
@@ -26,7 +26,7 @@ def test_nncf_quantises_and_openvino_scores_nearly_alike(tmp_path: Path) -> None
     assert found.drift < 0.05
     compiled = openvino.Core().compile_model(found.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = records(64, seed=9)
-    expected = open_session(source, 1).run(None, {"input": inputs})[0]
+    expected = open_session(source, threads=1).run(None, {"input": inputs})[0]
     assert relative_error(*(centred(one, "multiclass") for one in (expected, np.array(compiled(inputs)[0])))) < 0.05
     with pytest.raises(ModelError, match="keep_float: expected an operation of the model, got `n9`; "):
         quantize_openvino(source, tmp_path / "other.xml", batches(), keep_float=["n9"])

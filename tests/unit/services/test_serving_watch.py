@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from ringlight.inference.watch_reference import WatchReference, measure
 
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.decisions import Decider
 from ringlight.inference.predictor import Predictor
+from ringlight.inference.watch_reference import WatchReference, measure
 from ringlight.services.serving import Served
 from ringlight.services.serving_watch import onlooker_of
 from served_models import CLASSES, IMAGES, picture, predictor_of

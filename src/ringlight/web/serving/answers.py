@@ -12,45 +12,26 @@ if TYPE_CHECKING:
     from ringlight.services.serving import Served
 
 
-def decisions_of(outcomes: Sequence[tuple[Result, int]], ids: Sequence[str], good: str | None) -> list[dict[str, Any]]:
+def decisions_of(outcomes: Sequence[tuple[Result, int]], ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return a plain decision for each outcome, in the order of the request.
 
     Args:
         outcomes: for each the result of its batch, and its row there.
         ids: what each is called.
-        good: the class of good parts, None where there is none.
     """
+    verdicts = {id(result): result.verdicts for result, _ in outcomes}
     found = []
     for (result, row), name in zip(outcomes, ids, strict=True):
         to_human = result.rejected is not None and bool(result.rejected[row])
-        labels = result.labels[row]
         chances = zip(result.prediction.classes, result.probabilities[row].tolist(), strict=True)
         found.append(
             {
-                "id": name, "verdict": verdict_of(labels, to_human, result.prediction.task, good), "labels": labels,
+                "id": name, "verdict": verdicts[id(result)][row], "labels": result.labels[row],
                 "score": float(result.scores[row]), "probabilities": dict(chances), "to_human": to_human,
                 "unknown": None if result.unknown is None else bool(result.unknown[row]),
             }
         )  # fmt: skip
     return found
-
-
-def verdict_of(labels: Sequence[str], to_human: bool, task: str, good: str | None) -> str | None:
-    """Return what becomes of a part: `human` where it is not sure, else `ok` or `defect`; None where nothing is good.
-
-    Examples:
-        >>> verdict_of(["good"], False, "multiclass", "good"), verdict_of(["dent"], False, "multiclass", "good")
-        ('ok', 'defect')
-        >>> verdict_of([], False, "multilabel", None), verdict_of(["dent"], True, "multilabel", None)
-        ('ok', 'human')
-    """
-    if to_human:
-        return "human"
-    if task == "multilabel":
-        return "defect" if labels else "ok"
-    if good is None:
-        return None
-    return "ok" if list(labels) == [good] else "defect"
 
 
 def answer_of(
@@ -60,7 +41,7 @@ def answer_of(
     return {
         "model": served.name, "version": served.version, "checksum": served.checksum, "engine": served.engine,
         "operating_point": outcomes[0][0].operating_point, "request_id": request_id,
-        "results": decisions_of(outcomes, ids, served.predictor.bundle.good_class),
+        "results": decisions_of(outcomes, ids),
     }  # fmt: skip
 
 
