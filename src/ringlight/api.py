@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import UserError
 from ringlight.inference.predictor import Predictor
-from ringlight.services import evaluations, runs
+from ringlight.services import evaluations, model_places, runs
 from ringlight.services.evaluations import Evaluation
 from ringlight.services.exports import export
 from ringlight.services.reproduce import Reproduction
@@ -75,7 +75,7 @@ def load(
         ModelError: a registered model has no such version, or none is active.
         DataError: a threshold or an operating point that cannot be used.
     """
-    return runs.load_model(
+    return model_places.load_model(
         path.bundle if isinstance(path, Run) else path, workspace=workspace, device=device, threshold=threshold,
         operating_point=operating_point, module=module,
     )  # fmt: skip

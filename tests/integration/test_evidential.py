@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from ringlight.cli.main import app
 from ringlight.errors import ConfigError
 from ringlight.services import runs
+from ringlight.services.model_places import load_model
 from ringlight.services.runs import Run
 
 SMALL = (
@@ -51,7 +52,7 @@ def test_it_is_saved_with_its_head_and_predicts_with_an_uncertainty(run: Run, fo
     for row in rows:
         assert set(row) >= {"id", "labels", "dark", "middle", "bright", "uncertainty"}
         assert 0 < row["uncertainty"] <= 1
-    loaded = runs.load_model(run.folder).predict(folder / "dark" / "0.png")
+    loaded = load_model(run.folder).predict(folder / "dark" / "0.png")
     assert loaded.uncertainties is not None
     assert (loaded.prediction.logits >= 0).all(), "alpha is 1 or more"
     np.testing.assert_allclose(loaded.uncertainties, 3 / np.exp(loaded.prediction.logits.astype(float)).sum(axis=1))

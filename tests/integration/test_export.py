@@ -13,7 +13,8 @@ from PIL import Image
 
 from ringlight.cli.main import main
 from ringlight.inference.predictor import Predictor
-from ringlight.services.runs import Run, load_model
+from ringlight.services.model_places import load_model
+from ringlight.services.runs import Run
 
 PROJECT = Path(__file__).resolve().parents[2]
 NEEDED = ("numpy", "onnxruntime", "PIL", "flatbuffers", "google", "packaging", "sympy", "mpmath")

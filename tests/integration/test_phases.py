@@ -16,6 +16,7 @@ import ringlight as rl
 from ringlight.errors import ConfigError, InterruptedRunError, Problems, RunError
 from ringlight.inference.bundle import read_bundle
 from ringlight.services import runs
+from ringlight.services.model_places import load_model
 from ringlight.services.runs import Run
 from ringlight.services.tune import tune
 from ringlight.training import phases, tune_objective
@@ -302,7 +303,7 @@ def test_three_phases_learn_real_steel_surfaces(real_data: Callable[[str], Path]
     warm, fine, _ = run.results["phases"]
     assert warm["best"]["val/knn_accuracy"] > 0.35
     assert fine["best"]["val/accuracy"] > 0.35
-    teacher = runs.load_model(run.folder / "phases" / "margin")
+    teacher = load_model(run.folder / "phases" / "margin")
     pictures = sorted((tmp_path / "data" / "test").rglob("*.jpg"))
     labels = teacher.predict(pictures).labels
     right = [label == [path.parent.name] for label, path in zip(labels, pictures, strict=True)]

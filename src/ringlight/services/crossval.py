@@ -16,7 +16,8 @@ from ringlight.errors import InterruptedRunError, RunError, WorkspaceError
 from ringlight.files import write_text
 from ringlight.runtime import LOGGER, determinism, environment, log_file, new_run_folder, workspace_folder
 from ringlight.services.history import Recorder
-from ringlight.services.runs import configure, find_run
+from ringlight.services.model_places import find_run
+from ringlight.services.runs import configure
 from ringlight.services.standing import read_manifest, status_of
 from ringlight.training.fold_files import is_cross_validation, read_division, write_division
 from ringlight.training.fold_report import cross_validation_results, judged, told, write_cross_validation

@@ -14,7 +14,8 @@ from ringlight.inference.export_parity import NUM_RECORDS
 from ringlight.runtime import workspace_folder
 from ringlight.services.export_records import sample_of
 from ringlight.services.exports_int8 import Int8Change, Int8Options
-from ringlight.services.runs import Run, cache_of, model_folder
+from ringlight.services.model_places import model_folder
+from ringlight.services.runs import Run, cache_of
 from ringlight.services.saved_models import SavedModel, open_model
 
 if TYPE_CHECKING:

@@ -117,7 +117,7 @@ def check(kind: str, payload: Payload, workspace: Path) -> Checked:
         return Checked(payload, _device_of(kind, payload))
     if not isinstance(payload, EvaluatePayload | PredictPayload):
         raise TypeError(f"no payload of a job: {type(payload).__name__}")
-    from ringlight.services.runs import model_folder
+    from ringlight.services.model_places import model_folder
 
     folder = model_folder(payload.model, workspace).absolute()
     if isinstance(payload, PredictPayload):

@@ -14,8 +14,8 @@ from ringlight.inference.decisions import class_columns
 from ringlight.inference.ensembling import Scorer, in_views
 from ringlight.inference.predictor import Predictor
 from ringlight.inference.tta import VIEWS
+from ringlight.services.model_places import load_model, model_folder
 from ringlight.services.prediction_files import Column
-from ringlight.services.runs import load_model, model_folder
 from ringlight.services.version_files import reference_of
 
 INDEXES = (INDEX, f"bundle/{INDEX}", "export.json")

@@ -13,10 +13,10 @@ from ringlight.errors import DataError
 from ringlight.inference.decisions import Result
 from ringlight.inference.streaming import Batch, Item, judged
 from ringlight.runtime import workspace_folder
+from ringlight.services.model_places import load_model
 from ringlight.services.prediction_files import Done
 from ringlight.services.prediction_inputs import Inputs, WindowInputs, read_windows
 from ringlight.services.prediction_models import Asked
-from ringlight.services.runs import load_model
 
 NO_VERDICT = "no verdict"
 """How parts are counted that nothing says are good or bad."""

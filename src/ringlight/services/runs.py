@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ringlight.config.load import compose, read_config, to_yaml
 from ringlight.config.schema import Config
 from ringlight.data.split import write_split
-from ringlight.errors import BundleError, RunError, WorkspaceError
+from ringlight.errors import RunError, WorkspaceError
 from ringlight.files import whole_file, write_text
-from ringlight.inference.bundle import INDEX
-from ringlight.inference.predictor import Predictor
 from ringlight.runtime import (
     LOGGER,
     DeviceChoice,
@@ -26,8 +24,8 @@ from ringlight.runtime import (
     workspace_folder,
 )
 from ringlight.services.history import Recorder
-from ringlight.services.registered import registered_folder
-from ringlight.services.standing import MANIFEST, read_manifest, refuse_cancelled, status_of
+from ringlight.services.model_places import find_run
+from ringlight.services.standing import read_manifest, refuse_cancelled, status_of
 from ringlight.training.checkpoint_files import newest
 from ringlight.training.compare import Comparison, compare_results, load_results
 from ringlight.training.compare_figure import comparison_figure
@@ -41,7 +39,7 @@ from ringlight.training.tracking import trackers_of
 from ringlight.types import RunControl, Tracker
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 ARRAYS = "arrays"
 """What `data.source` is of a run on arrays from Python."""
@@ -247,72 +245,6 @@ def _announce(made: Plan, folder: Path, checkpoint: Path | None) -> None:
     LOGGER.info("device %s (%s), precision %s", made.device.device, made.device.reason, made.config.training.precision)
     for note in made.notes:
         LOGGER.info("note: %s", note)
-
-
-def find_run(run: Path | str, workspace: Path | str | None = None) -> Path:
-    """Return a run's folder: a path, or the (beginning of the) name of a run in the workspace.
-
-    Raises:
-        RunError: there is none, or more than one.
-    """
-    path = Path(run).expanduser()
-    if (path / MANIFEST).is_file():
-        return path
-    runs = workspace_folder(workspace) / "runs"
-    known = sorted(manifest.parent for manifest in runs.glob(f"[!.]*/{MANIFEST}"))
-    found = [folder for folder in known if str(run) and folder.name.startswith(str(run))]
-    exact = [folder for folder in found if folder.name == str(run)]
-    if len(found) == 1 or exact:
-        return (exact or found)[0]
-    listed = [folder.name for folder in (found or known)[-5:]]
-    raise RunError(
-        "a run folder, or the beginning of the name of one run",
-        got=f"`{run}`, which names {len(found)}",
-        where=str(runs),
-        fix=f"name one of them, such as {', '.join(listed)}"
-        if listed
-        else "there is no run yet: start with ringlight train",
-    )
-
-
-def load_model(
-    model: Path | str, *, workspace: Path | str | None = None, device: str = "auto", threshold: float | None = None,
-    operating_point: str | None = None, module: nn.Module | None = None,
-) -> Predictor:  # fmt: skip
-    """Load a saved model by any of its names (:func:`model_folder`); `module` is one that is in no catalogue.
-
-    Raises:
-        UserError: nothing has this name; the bundle is damaged or unknown; a threshold or a point that cannot be used.
-    """
-    return Predictor.from_path(
-        model_folder(model, workspace), device=device, threshold=threshold, operating_point=operating_point,
-        module=module,
-    )  # fmt: skip
-
-
-def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path:
-    """Return where a saved model lies: a bundle, a finished run (its path or name), a registered version (`NAME@3`).
-
-    Of equal names a run's whole name wins, then a registered model's, then the beginning of a run's.
-
-    Raises:
-        BundleError: the run has no model yet.
-        RunError: there is no such run.
-        ModelError: a registered model has no such version, or none is active.
-    """
-    path = Path(model).expanduser()
-    folder = path if path.exists() else registered_folder(str(model), workspace) or find_run(model, workspace)
-    if is_cross_validation(folder):
-        raise BundleError(
-            "a run, which has a model", got="a cross-validation, which keeps none of its folds' models",
-            where=str(folder), fix="train the recipe with ringlight train",
-        )  # fmt: skip
-    if (folder / MANIFEST).is_file() and not (folder / "bundle" / INDEX).is_file():
-        raise BundleError(
-            "a finished run, which has a model", got=f"one that is {read_manifest(folder).get('status')}",
-            where=str(folder), fix=f"finish it with ringlight train --resume {shlex.quote(str(folder))}",
-        )  # fmt: skip
-    return folder
 
 
 def cache_of(run: Path, workspace: Path | str | None) -> Path:

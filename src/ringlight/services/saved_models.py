@@ -14,8 +14,8 @@ from ringlight.errors import ConfigError, RunError, did_you_mean
 from ringlight.inference.bundle import DEFAULT_POINT, Bundle, find_bundle, read_bundle
 from ringlight.inference.tta import VIEWS
 from ringlight.runtime import determinism
+from ringlight.services.model_places import model_folder
 from ringlight.services.registered import run_behind
-from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST
 from ringlight.services.version_files import reference_of
 from ringlight.training.evaluate import Member

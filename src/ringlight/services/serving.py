@@ -100,7 +100,7 @@ class Shelf:
             RunError, BundleError, ModelError: it is gone, damaged, or cannot be run.
             MissingExtraError: its engine is not installed.
         """
-        from ringlight.services.runs import model_folder
+        from ringlight.services.model_places import model_folder
 
         folder = model_folder(self._wishes[name].model, self._workspace)
         reference = reference_of(folder)
@@ -147,7 +147,7 @@ def wish_of(text: str, workspace: Path | str | None) -> Wish:
         UserError: a name that cannot stand in an address.
         RunError, BundleError, ModelError: there is no such model.
     """
-    from ringlight.services.runs import model_folder
+    from ringlight.services.model_places import model_folder
 
     name, equals, model = text.partition("=")
     named = bool(equals) and is_plain(name) and not Path(text).expanduser().exists()

@@ -14,8 +14,8 @@ from ringlight.inference.bundle_files import listed_files, seal_of
 from ringlight.runtime import LOGGER, workspace_folder
 from ringlight.services.history import final_metrics, home_of, record
 from ringlight.services.inside import inside, plain_name
+from ringlight.services.model_places import model_folder
 from ringlight.services.registered import MAX_TEXT, Version, line, open_versions, shown, signed
-from ringlight.services.runs import model_folder
 from ringlight.services.standing import MANIFEST, read_manifest
 from ringlight.services.version_files import alone, copied, place_of, put_in_place, recover
 from ringlight.services.version_trackers import Listener, listeners_of

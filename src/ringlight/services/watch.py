@@ -24,8 +24,8 @@ from ringlight.inference.watch_reference import FEWEST, Measured, WatchReference
 from ringlight.inference.watch_status import WatchStatus
 from ringlight.inference.watching import Watch
 from ringlight.runtime import LOGGER, workspace_folder
+from ringlight.services.model_places import load_model, model_folder
 from ringlight.services.prediction_inputs import read_windows, shown_path
-from ringlight.services.runs import load_model, model_folder
 from ringlight.services.watch_results import results_of
 
 BATCH_SIZE = 8

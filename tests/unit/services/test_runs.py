@@ -29,6 +29,7 @@ from ringlight.models import build_model
 from ringlight.runtime import DeviceChoice
 from ringlight.services import runs
 from ringlight.services.dry_run import dry_run
+from ringlight.services.model_places import find_run, load_model
 from ringlight.services.predictions import predict_files
 from ringlight.training.trackers import QuietTracker
 
@@ -74,11 +75,11 @@ def test_a_run_is_found_by_path_name_and_beginning_of_its_name(tmp_path: Path) -
     first, second = make_run(tmp_path, "demo-20260101-a"), make_run(tmp_path, "demo-20260101-ab")
     other = make_run(tmp_path, "größe [1]*-x")
     (tmp_path / "runs" / "demo-2027-no-run").mkdir()
-    assert runs.find_run(first) == first
-    assert runs.find_run(str(second), tmp_path) == second
-    assert runs.find_run("demo-20260101-a", tmp_path) == first  # a whole name wins over a beginning
-    assert runs.find_run("demo-20260101-ab", tmp_path) == second
-    assert runs.find_run("größe [", tmp_path) == other
+    assert find_run(first) == first
+    assert find_run(str(second), tmp_path) == second
+    assert find_run("demo-20260101-a", tmp_path) == first  # a whole name wins over a beginning
+    assert find_run("demo-20260101-ab", tmp_path) == second
+    assert find_run("größe [", tmp_path) == other
 
 
 @pytest.mark.parametrize("name", ["", "/no/such/run", "../ws", "*", "demo-2027"])
@@ -86,16 +87,16 @@ def test_what_names_no_run_is_refused_with_the_runs_there_are(tmp_path: Path, na
     """An absolute path was once taken for a pattern, which pathlib refuses with a traceback."""
     make_run(tmp_path, "demo-a")
     with pytest.raises(RunError, match=r"which names 0; name one of them, such as demo-a$"):
-        runs.find_run(name, tmp_path)
+        find_run(name, tmp_path)
 
 
 def test_a_name_of_several_runs_lists_them_and_an_empty_workspace_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"which names 0; there is no run yet: start with ringlight train"):
-        runs.find_run("demo", tmp_path)
+        find_run("demo", tmp_path)
     for letter in "ab":
         make_run(tmp_path, f"demo-{letter}")
     with pytest.raises(RunError) as caught:
-        runs.find_run("demo", tmp_path)
+        find_run("demo", tmp_path)
     assert str(caught.value) == (
         f"{tmp_path / 'runs'}: expected a run folder, or the beginning of the name of one run, "
         "got `demo`, which names 2; name one of them, such as demo-a, demo-b"
@@ -106,7 +107,7 @@ def test_a_model_is_loaded_from_bundle_run_or_name(model_run: Path) -> None:
     workspace = model_run.parent.parent
     image = np.full((40, 40, 3), 200, np.uint8)
     scores = [
-        runs.load_model(where, workspace=workspace).predict(image).probabilities
+        load_model(where, workspace=workspace).predict(image).probabilities
         for where in (model_run / "bundle", model_run, str(model_run), "tiny")
     ]
     assert all(np.array_equal(scores[0], other) for other in scores)
@@ -115,13 +116,13 @@ def test_a_model_is_loaded_from_bundle_run_or_name(model_run: Path) -> None:
 def test_a_run_without_a_model_says_how_to_finish_it(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "stopped", "interrupted")
     with pytest.raises(BundleError) as caught:
-        runs.load_model("stop", workspace=tmp_path)
+        load_model("stop", workspace=tmp_path)
     assert str(caught.value) == (
         f"{folder}: expected a finished run, which has a model, got one that is interrupted; "
         f"finish it with ringlight train --resume {folder}"
     )
     with pytest.raises(BundleError, match="got a folder without it"):
-        runs.load_model(tmp_path)
+        load_model(tmp_path)
 
 
 def test_a_folder_stands_for_its_images(model_run: Path, tile_folder: Path, tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from ringlight.errors import BundleError, ModelError, RunError, UserError, Works
 from ringlight.files import file_sha256
 from ringlight.inference.bundle_files import digest
 from ringlight.models import build_model
-from ringlight.services import runs, version_files, versions
+from ringlight.services import version_files, versions
+from ringlight.services.activations import activate
+from ringlight.services.model_places import load_model, model_folder
 from ringlight.services.registered import events_of, get_version, list_versions, load_version, registered_folder
 from ringlight.services.saved_models import open_model
 from ringlight.services.stores import open_store
@@ -255,8 +257,8 @@ def test_a_model_is_loaded_by_its_name(tmp_path: Path, make_finished: MakeRun) -
     run = make_finished(tmp_path, "strips-1", module=network)
     register("strips-1", workspace=tmp_path)
     image = np.full((40, 40, 3), 200, np.uint8)
-    expected = runs.load_model(run).predict(image).probabilities
-    for loaded in (load_version("strips", 1, workspace=tmp_path), runs.load_model("strips@1", workspace=tmp_path)):
+    expected = load_model(run).predict(image).probabilities
+    for loaded in (load_version("strips", 1, workspace=tmp_path), load_model("strips@1", workspace=tmp_path)):
         assert np.array_equal(loaded.predict(image).probabilities, expected)
     # Judged, it has the test part of its run, and what the run has seen counts as seen.
     opened = open_model("strips@1", tmp_path, None, None)
@@ -265,17 +267,32 @@ def test_a_model_is_loaded_by_its_name(tmp_path: Path, make_finished: MakeRun) -
     assert open_model("strips@1", tmp_path, None, None).run is None
     # The name of a model wins over the beginning of a run's, and says why it stands for nothing yet.
     with pytest.raises(ModelError) as caught:
-        runs.load_model("strips", workspace=tmp_path)
+        load_model("strips", workspace=tmp_path)
     assert str(caught.value) == (
         "strips: expected an active version, got none of 1; activate one: ringlight models activate strips 1"
     )
-    assert runs.model_folder("strips-1", tmp_path) == run
+    assert model_folder("strips-1", tmp_path) == run
     execute(tmp_path, "UPDATE model_versions SET is_active = 1")
     folder = tmp_path / "models/defect/strips/v1"
     for name in ("strips", "strips@active", "strips@v1", "strips:1", "strips:active"):
-        assert runs.model_folder(name, tmp_path) == folder
+        assert model_folder(name, tmp_path) == folder
     make_finished(tmp_path, "strips")
-    assert runs.model_folder("strips", tmp_path) == tmp_path / "runs" / "strips"  # a run's whole name wins
+    assert model_folder("strips", tmp_path) == tmp_path / "runs" / "strips"  # a run's whole name wins
+
+
+def test_a_folder_of_parts_may_be_called_as_the_model_that_judges_them(
+    tmp_path: Path, make_finished: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ringlight predict strips strips/` once said that the folder of images was no model."""
+    make_finished(tmp_path, "first")
+    register("first", name="strips", workspace=tmp_path)
+    activate("strips", 1, workspace=tmp_path)
+    (tmp_path / "strips").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert model_folder("strips", tmp_path) == tmp_path / "models/defect/strips/v1"
+    assert model_folder("runs/first", tmp_path) == Path("runs/first")
+    (tmp_path / "nothing").mkdir()
+    assert model_folder("nothing", tmp_path) == Path("nothing")  # what it lacks is told when it is opened
 
 
 def test_versions_that_are_not_there(tmp_path: Path, make_finished: MakeRun) -> None:
@@ -283,9 +300,9 @@ def test_versions_that_are_not_there(tmp_path: Path, make_finished: MakeRun) -> 
     register("strips-1", workspace=tmp_path)
     for version in ("", "2", "x", "-1", "1.0", "٣", "9" * 30):
         with pytest.raises(ModelError, match=r"^strips: expected a version"):
-            runs.model_folder(f"strips@{version}", tmp_path)
+            model_folder(f"strips@{version}", tmp_path)
         with pytest.raises(ModelError):
-            runs.model_folder(f"strips:{version}", tmp_path)
+            model_folder(f"strips:{version}", tmp_path)
     for name in ("a\nb", "a\0b", "../x"):
         with pytest.raises(
             ModelError, match=r"^models: expected a registered model, got '[^\n]*'; choose from: strips$"
