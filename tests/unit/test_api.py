@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ringlight as rl
-from ringlight.errors import BundleError, DataError, Problems, RunError, UserError, WorkspaceError
+from ringlight.errors import DataError, Problems, RunError, UserError, WorkspaceError
 
 TINY = (
     "data.num_images=16",
@@ -134,7 +134,7 @@ def test_results_are_read_and_compared(run: Any, tmp_path: Path) -> None:
 def test_mistakes_are_typed(tmp_path: Path) -> None:
     with pytest.raises(Problems, match=r"did you mean `gamma`\?"):
         rl.train("severstal", ["loss.gama=2"])
-    with pytest.raises(BundleError, match="got nothing there"):
+    with pytest.raises(RunError, match=r"nowhere`, which names 0"):
         rl.load(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="expected a place that can be written"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +16,7 @@ from ringlight.errors import DataError
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.ensembling import Scorer
 from ringlight.inference.predictor import Predictor
-from ringlight.inference.streaming import Batch, Item, judged
+from ringlight.inference.streaming import Item, judged
 
 SPEC = InputSpec(in_chans=1, image_size=None, mean=(0.0,), std=(1.0,))
 
@@ -73,28 +73,29 @@ def test_nothing_but_faults_has_no_result(scorer: Scorer) -> None:
     assert list(judged(scorer, [])) == []
 
 
+class Traced(Item):
+    """An item that a weak reference can follow."""
+
+
 @pytest.mark.parametrize("readers", [0, 2])
 def test_items_are_taken_as_they_are_needed_and_none_is_kept(scorer: Scorer, readers: int) -> None:
     """A list of a million results once grew until the process was killed."""
-    taken, alive, most = 0, 0, 0
+    made: list[weakref.ref[Item]] = []
 
     def items() -> Iterator[Item]:
-        nonlocal taken
         for number in range(400):
-            taken += 1
-            yield Item(str(number), grey(1))
+            item = Traced(str(number), grey(1))
+            made.append(weakref.ref(item))
+            yield item
 
-    done = 0
+    done, most = 0, 0
     for batch in judged(scorer, items(), batch_size=4, readers=readers):
         done += len(batch.items)
-        assert taken - done <= 3 * 4 + 1
-        if done % 100 == 0:
-            del batch
-            gc.collect()
-            alive = sum(isinstance(one, Item | Batch) for one in gc.get_objects())
-            most = max(most, alive)
+        assert len(made) - done <= 3 * 4 + 1
+        del batch
+        most = max(most, sum(one() is not None for one in made))
     assert done == 400
-    assert most <= 3 * 4 + 4
+    assert most <= 4 * 4 + 1
 
 
 def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(scorer: Scorer) -> None:

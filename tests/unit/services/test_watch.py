@@ -105,7 +105,6 @@ def test_results_that_were_written_are_watched(model: Predictor, tmp_path: Path,
     inputs = np.random.default_rng(2).normal(0, 0.6, (80, 1, 8, 8)).astype(np.float32)
     result = model.predict_prepared(inputs, [f"part {row}" for row in range(80)])
     rows = [*result.rows(), {"id": "broken", "error": "no picture"}]
-    rows = [{("probability/dark" if name == "dark" else name): value for name, value in row.items()} for row in rows]
     path = tmp_path / f"results{suffix}"
     if suffix == ".csv":
         write_csv(path, rows)
