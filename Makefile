@@ -31,7 +31,7 @@ demo: $(READY) ## Make strips, train a small model on them and judge it: offline
 	@$(BIN)/ringlight demo
 
 test: $(READY) ## Run the quick tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not gpu'
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu'
 
 test-slow: $(READY) ## Run the tests that train for more than a few seconds
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu'
