@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table, print_verdict, training_progress
 from ringlight.errors import UserError
 
@@ -34,11 +35,8 @@ def crossval(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with an interrupted one (its folder or name).")
     ] = None,
-    workspace: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")] = False,
+    workspace: Workspace = None,
+    json: Json = False,
 ) -> None:
     """Cross-validate a recipe: train it once a fold, judge every record by a model that did not know it.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE...", help="Configuration keys: data.label_regex=... split.strategy=..."),
 ]
-Workspace = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER", help="Where data are drawn or converted (default: RINGLIGHT_WORKSPACE, else ./workspace)."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 
 @app.command(short_help="Count records, classes, sizes and boxes.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json
 from ringlight.errors import UserError
 
@@ -69,11 +70,8 @@ def export(
     records: Annotated[
         int, typer.Option(metavar="N", help="Check it on so many of them at most, evenly spaced.")
     ] = 200,
-    workspace: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where models are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")] = False,
+    workspace: Workspace = None,
+    json: Json = False,
 ) -> None:
     """Write a model for another runtime, and prove on real records that it still is the model that was trained.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import follow_bar, print_json, print_json_line, print_table, shown
 from ringlight.errors import UserError
 from ringlight.training.progress import clock
@@ -22,11 +23,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="The number of a job.")]
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Whose jobs (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 RECIPES = ("train", "tune", "crossval")
 MAIN_SCORES = ("macro_f1", "micro_f1", "accuracy", "balanced_accuracy")

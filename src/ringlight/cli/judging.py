@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table, print_verdict
 from ringlight.errors import UserError
-
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 
 def evaluate(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ringlight.cli import crossval, data, export, jobs, judging, predict, runs, serve, tune, versions, watch, worker
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import fail, print_json, print_table, print_verdict, training_progress
 from ringlight.errors import RinglightError, UserError
 from ringlight.runtime import LOGGER, configure_logging
@@ -33,11 +34,6 @@ app.add_typer(versions.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(serve.keys, name="keys")
 
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Configuration keys: training.num_epochs=20 ...")
 ]

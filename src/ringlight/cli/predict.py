@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.predict_progress import predict_progress
 from ringlight.cli.render import fail, print_json, print_json_line, print_table
 from ringlight.errors import InterruptedRunError, UserError
@@ -57,10 +58,6 @@ ExplainTo = Annotated[
         "--explain", "--gradcam-dir", "--gradcam_dir", metavar="FOLDER", help="Write where the model looked here."
     ),
 ]
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
 
 
 def predict(
@@ -104,7 +101,7 @@ def predict(
         int | None, typer.Option(min=1, help="With --backbone-path: pixels a side of the model's input.")
     ] = None,
     workspace: Workspace = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Score images or windows: labels, a verdict (ok, defect, human), a probability for each class.
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table, print_verdict, training_progress
 from ringlight.cli.runs_tables import columns_of, duration, print_deletion, print_details, require_consent, when
 from ringlight.errors import UserError
 
 app = typer.Typer(name="runs", help="What was trained: list, show, compare, go on, reproduce, delete.")
 
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 Name = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its name, the beginning of it, or its folder; a study, too.")
 ]

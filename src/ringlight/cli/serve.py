@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table
 from ringlight.errors import UserError
 
@@ -15,10 +16,6 @@ keys = typer.Typer(
     help="Make, list and take back the API keys of the server.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where models are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
 KeysFile = Annotated[
     Path | None, typer.Option("--keys", metavar="FILE", help="The file of keys (default: that of the workspace).")
 ]
@@ -138,7 +135,7 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is: a line, a station, a person.")],
     keys_file: KeysFile = None,
     workspace: Workspace = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Make a key and print it, this once: only its digest is kept."""
     from ringlight.services.api_keys import add_key
@@ -156,7 +153,7 @@ def add(
 def list_(
     keys_file: KeysFile = None,
     workspace: Workspace = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """List whose keys there are; the keys themselves are not known."""
     from ringlight.services.api_keys import keys_file as place

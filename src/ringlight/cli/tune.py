@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table, shown, training_progress
 from ringlight.errors import UserError
 
 if TYPE_CHECKING:
     from ringlight.services.tune import StudyResult
-
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where studies are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 
 def tune(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table, shown
 from ringlight.errors import UserError
 
@@ -23,11 +23,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of a model."
 Number = Annotated[str, typer.Argument(metavar="VERSION", help="The number of a version, or `active`.")]
 Who = Annotated[str | None, typer.Option(metavar="NAME", help="Who does it (default: whoever is logged in).")]
 Why = Annotated[str | None, typer.Option(metavar="TEXT", help="A sentence for the audit trail.")]
-Workspace = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Where models are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 
 
 @app.command("list", short_help="List versions, the latest of each name first.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ringlight.cli.options import Json, Workspace
 from ringlight.cli.render import print_json, print_table
 from ringlight.errors import UserError
 
@@ -54,11 +55,8 @@ def watch(
         int | None, typer.Option(min=1, help="Records that count as one (default: as the reference says, 10 or more).")
     ] = None,
     acknowledge: Annotated[bool, typer.Option("--acknowledge", help="Take back the alarms that stand, first.")] = False,
-    workspace: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where runs are kept (default: RINGLIGHT_WORKSPACE, else ./workspace)."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")] = False,
+    workspace: Workspace = None,
+    json: Json = False,
 ) -> None:
     """Compare a line with the records its model was validated on; exit code 4 when an alarm stands.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ringlight.runtime import workspace_folder
+from ringlight.runtime import LOGGER, workspace_folder
 
 if TYPE_CHECKING:
     from ringlight.inference.decisions import Result
     from ringlight.inference.sampling_folder import SamplingFolder
-    from ringlight.services.served_watch import ServedWatch
+    from ringlight.inference.watching import Watch
     from ringlight.services.serving import Served
 
 WATCH = "watch"
 """Where the state of watches lies in a workspace."""
+FRESH_SECONDS = 1.0
+"""How old the numbers may be: they are asked for after every batch, and cost as much as some records."""
 
 
 class Onlooker:
@@ -29,9 +32,11 @@ class Onlooker:
         samples: keeps what is worth labelling.
     """
 
-    def __init__(self, watch: ServedWatch | None, samples: SamplingFolder | None) -> None:
+    def __init__(self, watch: Watch | None, samples: SamplingFolder | None) -> None:
         self._watch = watch
         self._samples = samples
+        self._numbers: dict[str, float] = {}
+        self._told_at = -FRESH_SECONDS
 
     def observe(self, result: Result, inputs: npt.NDArray[np.float32], originals: Sequence[Any]) -> None:
         """Take a batch: its result, its inputs (B, ...), and the files or arrays they came of.
@@ -46,16 +51,19 @@ class Onlooker:
 
     def confirm(self, record: str, labels: Sequence[str]) -> bool:
         """Take the truth of a record; False where it is not remembered."""
-        return self._watch is not None and self._watch.watch.confirm(record, labels)
+        return self._watch is not None and self._watch.confirm(record, labels)
 
     def numbers(self) -> dict[str, float]:
-        """Return what the watch knows, by name; nothing without one."""
-        return {} if self._watch is None else self._watch.status()
+        """Return what the watch knew at most :data:`FRESH_SECONDS` ago, by name; nothing without one."""
+        now = time.monotonic()
+        if self._watch is not None and now - self._told_at >= FRESH_SECONDS:
+            self._numbers, self._told_at = self._watch.status().numbers(), now
+        return self._numbers
 
     def close(self) -> None:
         """Keep what the watch knows for the next start."""
         if self._watch is not None:
-            self._watch.close()
+            self._watch.save()
 
 
 def onlooker_of(
@@ -76,11 +84,15 @@ def onlooker_of(
         DataError: the reference is damaged, or the folder's index is.
     """
     from ringlight.inference.sampling_folder import SamplingFolder
-    from ringlight.services.served_watch import served_watch
+    from ringlight.inference.watch_reference import TAKE
+    from ringlight.inference.watching import Watch
 
-    bundle = served.predictor.bundle
+    bundle, watch = served.predictor.bundle, None
     own = served.name if worker == 0 else f"{served.name}-{worker}"
-    watch = served_watch(bundle, served.name, folder=workspace_folder(workspace) / WATCH / own)
+    if bundle.watch:
+        watch = Watch.of_bundle(bundle, model=served.name, folder=workspace_folder(workspace) / WATCH / own)
+    else:
+        LOGGER.warning("%s is not watched: it has no reference; %s", served.name, TAKE)
     folder = None
     if samples is not None:
         folder = SamplingFolder(samples.expanduser().absolute() / own, max_files=max_files, max_bytes=max_bytes)

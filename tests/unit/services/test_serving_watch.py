@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.decisions import Decider
 from ringlight.inference.predictor import Predictor
 from ringlight.inference.watch_reference import WatchReference, measure
+from ringlight.services import serving_watch
 from ringlight.services.serving import Served
 from ringlight.services.serving_watch import onlooker_of
 from served_models import CLASSES, IMAGES, picture, predictor_of
@@ -47,6 +49,25 @@ def test_a_watch_counts_confirms_and_goes_on_after_a_restart(tmp_path: Path) -> 
     other = onlooker_of(watched(), workspace=tmp_path, worker=1)
     assert other is not None
     assert other.numbers()["records"] == 0
+
+
+def test_the_numbers_are_those_of_a_moment_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(serving_watch.time, "monotonic", lambda: clock[0])
+    onlooker = onlooker_of(watched(), workspace=tmp_path)
+    assert onlooker is not None
+    onlooker.observe(RESULT, INPUTS, [])
+    assert onlooker.numbers()["records"] == 60
+    onlooker.observe(RESULT, INPUTS, [])
+    assert onlooker.numbers()["records"] == 60
+    clock[0] += 2
+    assert onlooker.numbers()["records"] == 120
+    assert onlooker.numbers()["input/brightness.alarm"] == 0
+
+
+def test_without_a_reference_a_line_says_what_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert onlooker_of(served_of(predictor_of(good_class=None)), workspace=tmp_path) is None
+    assert "strips is not watched: it has no reference; take one from good production: `ringlight watch" in caplog.text
 
 
 def test_without_a_reference_images_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
