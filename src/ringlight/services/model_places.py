@@ -52,7 +52,7 @@ def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path
         ModelError: a registered model has no such version, or none is active.
     """
     path = Path(model).expanduser()
-    named = None if _holds_model(path) else registered_folder(str(model), workspace)
+    named = None if holds_model(path) else registered_folder(str(model), workspace)
     folder = named or (path if path.exists() else find_run(model, workspace))
     if is_cross_validation(folder):
         raise BundleError(
@@ -67,7 +67,7 @@ def model_folder(model: Path | str, workspace: Path | str | None = None) -> Path
     return folder
 
 
-def _holds_model(path: Path) -> bool:
+def holds_model(path: Path) -> bool:
     """Return whether a path is a model: a file, or a folder of a run, a bundle or an export."""
     return path.is_file() or any((path / name).exists() for name in (INDEX, "bundle", MANIFEST, EXPORT))
 

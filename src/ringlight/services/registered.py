@@ -216,6 +216,17 @@ def _has_store(root: Path) -> bool:
     return (root / DATABASE).is_file() or bool(os.environ.get(DATABASE_URL))
 
 
+def version_asked(model: str) -> tuple[str, str]:
+    """Return the name and the version that `NAME`, `NAME@3`, `NAME:3` or `NAME@active` ask for.
+
+    Examples:
+        >>> version_asked("strips"), version_asked("strips:3"), version_asked("strips@active")
+        (('strips', 'active'), ('strips', '3'), ('strips', 'active'))
+    """
+    name, mark, version = model.partition("@" if "@" in model else ":")
+    return name, version if mark else ACTIVE
+
+
 def registered_folder(model: str, workspace: Path | str | None = None) -> Path | None:
     """Return the files of `NAME` (its active version), `NAME@3`, `NAME:3` or `NAME@active`.
 
@@ -228,13 +239,13 @@ def registered_folder(model: str, workspace: Path | str | None = None) -> Path |
     from ringlight.services.standing import MANIFEST  # with all of training behind it
 
     root = workspace_folder(workspace)
-    name, at, version = model.partition("@" if "@" in model else ":")
+    name, version = version_asked(model)
     if not _has_store(root) or not is_plain(name) or (root / "runs" / model / MANIFEST).is_file():
         return None
     with open_versions(workspace) as store, store.reading() as unit:
         if not unit.versions.find(name=name):
             return None
-        row = find_row(unit, name, version if at else ACTIVE)
+        row = find_row(unit, name, version)
         folder = folder_of(root, row)
         _require_seal(folder, row)
         return folder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import UserError
 from ringlight.services.inside import is_plain
-from ringlight.services.registered import ACTIVE, registered_folder
+from ringlight.services.registered import ACTIVE, registered_folder, version_asked
 from ringlight.services.serving_engines import checksum_of, load_with, require_engine
 from ringlight.services.stores import open_store
 from ringlight.services.version_files import reference_of
@@ -120,18 +120,14 @@ class Shelf:
         Raises:
             WorkspaceError: the store does not answer.
         """
-        followed = [wish.model.partition("@")[0] for wish in self._wishes.values() if wish.follows]
+        followed = {wish.name: version_asked(wish.model)[0] for wish in self._wishes.values() if wish.follows}
         if not followed:
             return {}
         if self._store is None:
             self._store = open_store(self._workspace)
         with self._store.reading() as unit:
             active = {row.name: row.version for row in unit.versions.find(active=True)}
-        return {
-            wish.name: active.get(wish.model.partition("@")[0])
-            for wish in self._wishes.values()
-            if wish.follows and active.get(wish.model.partition("@")[0]) != serving.get(wish.name)
-        }
+        return {name: active.get(model) for name, model in followed.items() if active.get(model) != serving.get(name)}
 
     def close(self) -> None:
         """Close the store."""
@@ -147,18 +143,17 @@ def wish_of(text: str, workspace: Path | str | None) -> Wish:
         UserError: a name that cannot stand in an address.
         RunError, BundleError, ModelError: there is no such model.
     """
-    from ringlight.services.model_places import model_folder
+    from ringlight.services.model_places import holds_model, model_folder
 
     name, equals, model = text.partition("=")
     named = bool(equals) and is_plain(name) and not Path(text).expanduser().exists()
     model = model if named else text
     folder = model_folder(model, workspace)
     reference = reference_of(folder)
-    wanted = model.partition("@")
     follows = (
         reference is not None
-        and not Path(model).expanduser().exists()
-        and wanted[2] in ("", ACTIVE)
+        and not holds_model(Path(model).expanduser())
+        and version_asked(model)[1] == ACTIVE
         and registered_folder(model, workspace) is not None
     )
     if not named:

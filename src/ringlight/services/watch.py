@@ -24,7 +24,7 @@ from ringlight.inference.watch_reference import FEWEST, Measured, WatchReference
 from ringlight.inference.watch_status import WatchStatus
 from ringlight.inference.watching import Watch
 from ringlight.runtime import LOGGER, workspace_folder
-from ringlight.services.model_places import load_model, model_folder
+from ringlight.services.model_places import holds_model, load_model
 from ringlight.services.prediction_inputs import read_windows, shown_path
 from ringlight.services.watch_results import results_of
 
@@ -77,7 +77,8 @@ def watch_model(
     """
     loaded = load_model(model, workspace=workspace)
     found = None if reference is None else _read_reference(reference)
-    name = model_folder(model, workspace).name if Path(str(model)).exists() else str(model)
+    path = Path(str(model)).expanduser()
+    name = path.absolute().name if holds_model(path) else str(model)
     watch = Watch.of_bundle(loaded.bundle, reference=found, model=name, folder=state, block=block)
     if acknowledge:
         watch.acknowledge()

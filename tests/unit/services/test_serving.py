@@ -41,12 +41,21 @@ def test_a_model_is_called_by_its_version_its_folder_or_as_it_is_named(workspace
     assert wish_of("strips", workspace) == Wish("strips", "strips", True)
     assert wish_of("strips@active", workspace) == Wish("strips", "strips@active", True)
     assert wish_of("strips@2", workspace) == Wish("strips", "strips@2", False)
+    assert wish_of("strips:2", workspace) == Wish("strips", "strips:2", False)  # once it followed a name of that kind
     assert wish_of("strips-1", workspace) == Wish("strips-1", "strips-1", False)
     assert wish_of(str(run), workspace) == Wish("strips-1", str(run), False)
     assert wish_of(str(run / "bundle"), workspace) == Wish("strips-1", str(run / "bundle"), False)
     assert wish_of(f"line2={run}", workspace) == Wish("line2", str(run), False)
     place = workspace / "models" / "defect" / "strips" / "v2"
     assert wish_of(str(place), workspace) == Wish("strips", str(place), False)
+
+
+def test_a_folder_of_parts_that_is_called_as_the_model_changes_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "strips").mkdir()
+    monkeypatch.chdir(workspace)
+    assert wish_of("strips", workspace) == Wish("strips", "strips", True)
 
 
 def test_what_cannot_be_served_is_told_before_anything_is_loaded(workspace: Path) -> None:
@@ -65,7 +74,7 @@ def test_what_cannot_be_served_is_told_before_anything_is_loaded(workspace: Path
 
 
 def test_a_followed_name_tells_when_another_version_is_active(workspace: Path) -> None:
-    shelf = Shelf(["strips", "fixed=strips@1", "run=strips-1"], workspace=workspace)
+    shelf = Shelf(["strips:active", "fixed=strips@1", "run=strips-1"], workspace=workspace)
     try:
         served = {name: shelf.open(name) for name in shelf.names}
         assert [(one.reference, one.version) for one in served.values()] == [
