@@ -3,7 +3,7 @@
 Saturation is measured first; then requests come at four fifths of that rate. Memory is read every few seconds; what is
 printed is the median of the first and of the last tenth, after a minute of warming up. Usage:
 
-    python benchmarks/serving_soak.py [--minutes 30] [--model resnet18] [--engine onnxruntime] [--share 0.8]
+    python benchmarks/serving_soak.py [--minutes 30] [--model resnet18] [--size 224] [--engine onnxruntime] [--share 0.8]
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the images")
     parser.add_argument("--engine", default="onnxruntime", choices=["torch", *FORMATS])
     parser.add_argument("--share", type=float, default=0.8)
     parser.add_argument("--clients", type=int, default=32)
     asked = parser.parse_args()
-    size = (224, 224)
+    size = (asked.size, asked.size)
     body = jpeg(size)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -81,15 +81,16 @@ class OpenVinoEngine:
 
 
 def read_model(path: Path) -> Any:
-    """Read a model without compiling it.
+    """Read a model without compiling it, its weights into memory: a mapped file that changes would change the model.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
         BundleError: it cannot be read.
     """
-    openvino = openvino_module()
+    core = openvino_module().Core()
+    core.set_property({"ENABLE_MMAP": False})
     try:
-        return openvino.Core().read_model(path)
+        return core.read_model(path)
     except RuntimeError as error:
         raise BundleError(
             "a model that OpenVINO can open", got=str(error).strip().splitlines()[-1], where=str(path),

@@ -15,6 +15,7 @@ from ringlight.data.preprocess import InputSpec, prepare
 from ringlight.errors import BundleError, DataError, MissingExtraError, UserError
 from ringlight.inference.engine_onnx import OnnxEngine
 from ringlight.inference.export_files import Inside
+from small_onnx import records, write_net
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
 SPEC = InputSpec(1, (2, 2), mean=(0.0,), std=(1.0,))
@@ -106,6 +107,21 @@ def test_a_damaged_file_is_one_line(engine: Any, tmp_path: Path) -> None:
 def test_a_precision_that_openvino_does_not_have_here(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="precision: expected f32 or bf16, got `f16`; did you mean `bf16`"):
         openvino_engine(write_model(tmp_path / "model.onnx"), precision="f16")
+
+
+def test_weights_written_over_while_openvino_serves_change_nothing(tmp_path: Path) -> None:
+    """OpenVINO maps the file into memory by itself: a copy over it changed the scores, a shorter one ended the process."""
+    openvino = pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    path = tmp_path / "model.xml"
+    openvino.save_model(openvino.Core().read_model(write_net(tmp_path / "model.onnx")), path, compress_to_fp16=False)
+    engine = openvino_engine(path, threads=1)
+    first, _ = engine.run(records(4))
+    weights = path.with_suffix(".bin")
+    with weights.open("r+b") as file:
+        file.write(bytes(weights.stat().st_size))
+    second, _ = engine.run(records(4))
+    np.testing.assert_array_equal(second, first)
+    assert np.abs(first).max() > 0
 
 
 def test_openvino_that_is_not_installed_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
