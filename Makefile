@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+# A process that crashes ends the run and names its test: begun anew, the others wait for ever for what it had been given.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check check-format check-style check-types check-rows check-licences bench docs clean
@@ -31,10 +33,10 @@ demo: $(READY) ## Make strips, train a small model on them and judge it: offline
 	@$(BIN)/ringlight demo
 
 test: $(READY) ## Run the quick tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu'
+	@$(PYTEST) -m 'not slow and not gpu'
 
 test-slow: $(READY) ## Run the tests that train for more than a few seconds
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'slow and not gpu'
+	@$(PYTEST) -m 'slow and not gpu'
 
 check: check-format check-style check-types check-rows check-licences ## Check format, style, types, import rows and licences
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -28,6 +29,7 @@ os.environ.pop("RINGLIGHT_ALLOW_DOWNLOADS", None)
 
 import numpy as np
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from PIL import Image
 
 import faster
@@ -61,6 +63,18 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Give back what was taken."""
     faster.remove()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a crash say where it was: Lightning takes faulthandler's handlers away when a training ends.
+
+    It puts back every handler that Python knows of, and Python knows nothing of those; enabling what is enabled does
+    nothing.
+    """
+    stream = item.config.stash.get(fault_handler_stderr_fd_key, None)
+    if stream is not None:
+        faulthandler.disable()
+        faulthandler.enable(file=stream)
 
 
 def pytest_runtest_logstart(location: tuple[str, int | None, str]) -> None:
