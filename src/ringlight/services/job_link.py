@@ -61,6 +61,7 @@ class Link:
         self._listens = listens
         self._end_by_force = end_by_force
         self._noted = threading.Event()
+        self._ended = threading.Event()
         self._writing = threading.Lock()
         self._step: Mapping[str, float] = {}
         self._facts: dict[str, Any] = {}
@@ -101,7 +102,8 @@ class Link:
             self._reports.flush()
 
     def end(self, how: str, **values: Any) -> None:
-        """Send what came of the job; orders that come too late interrupt nothing any more."""
+        """Send what came of the job, the last report; orders that come too late interrupt nothing any more."""
+        self._ended.set()
         self._listens = True
         self.report()
         self.tell(end=how, **values)
@@ -118,7 +120,8 @@ class Link:
     def _report(self) -> None:
         while True:
             self.report()
-            time.sleep(REPORT_EVERY)
+            if self._ended.wait(REPORT_EVERY):
+                return
 
     def _listen(self) -> None:
         for line in self._orders:

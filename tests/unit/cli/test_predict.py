@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -265,7 +266,8 @@ def test_a_watched_folder_is_judged_until_it_is_ended(
                 raise KeyboardInterrupt
             os.kill(os.getpid(), ending)
 
-    monkeypatch.setattr(prediction_watch.time, "sleep", pause)
+    # Not for the whole process: another thread that waits would end it.
+    monkeypatch.setattr(prediction_watch, "time", SimpleNamespace(sleep=pause))
     former = signal.getsignal(signal.SIGTERM)
     code, text, _ = say(models / "a", "parts", "--watch", "--out", "r.csv")
     assert (code, signal.getsignal(signal.SIGTERM)) == (0, former)

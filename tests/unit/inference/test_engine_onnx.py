@@ -110,7 +110,7 @@ def test_a_precision_that_openvino_does_not_have_here(tmp_path: Path) -> None:
 
 
 def test_weights_written_over_while_openvino_serves_change_nothing(tmp_path: Path) -> None:
-    """OpenVINO maps the file into memory by itself: a copy over it changed the scores, a shorter one ended the process."""
+    """OpenVINO maps the file by itself: a copy over it changed the scores, a shorter one ended the process."""
     openvino = pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     path = tmp_path / "model.xml"
     openvino.save_model(openvino.Core().read_model(write_net(tmp_path / "model.onnx")), path, compress_to_fp16=False)

@@ -8,7 +8,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +47,21 @@ def said(reports: io.BytesIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in reports.getvalue().splitlines()]
 
 
-def pair() -> tuple[Link, Any, io.BytesIO]:
+@pytest.fixture
+def pair() -> Iterator[tuple[Link, Any, io.BytesIO]]:
+    """A link, what its worker writes to, and what was reported."""
     ours, theirs = os.pipe()
     reports = io.BytesIO()
-    link = Link(os.fdopen(ours, "rb"), reports, end_by_force=ENDED.append)
-    return link, os.fdopen(theirs, "wb", buffering=0), reports
+    with os.fdopen(ours, "rb") as orders:
+        link = Link(orders, reports, end_by_force=ENDED.append)
+        with os.fdopen(theirs, "wb", buffering=0) as worker:
+            yield link, worker, reports
+        link.end("completed")
 
 
-def test_an_order_is_heard_at_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_order_is_heard_at_the_next_step(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_link, "REPORT_EVERY", 0.01)
-    link, worker, _ = pair()
+    link, worker, _ = pair
     assert isinstance(link, RunControl)
     assert isinstance(JobTracker(link), Tracker)
     link.start()
@@ -73,6 +80,9 @@ def test_an_order_is_heard_at_the_next_step(monkeypatch: pytest.MonkeyPatch) -> 
     while not ENDED:
         assert time.monotonic() < deadline
     assert link.is_orphan
+    link.end("stopped")
+    while any(thread.name == "reports" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
 
 
 def test_progress_metrics_and_notes_are_told_as_plain_json() -> None:
@@ -95,14 +105,13 @@ def test_progress_metrics_and_notes_are_told_as_plain_json() -> None:
     assert end == {"end": "completed", "result": {"path": "a"}}
 
 
-def test_a_run_is_named_before_it_begins_and_waits_until_that_is_noted(tmp_path: Path) -> None:
-    link, worker, reports = pair()
+def test_a_run_is_named_before_it_begins_and_waits_until_that_is_noted(pair: Any, tmp_path: Path) -> None:
+    link, worker, reports = pair
     link.start()
     worker.write(b"noted\n")
     link.begun(tmp_path / "runs" / "demo-1", tmp_path)
     link.begun(tmp_path / "studies" / "demo", tmp_path)
     link.begun(tmp_path.parent / "elsewhere", tmp_path)
-    worker.close()
     assert [line["run"] for line in said(reports) if "run" in line] == ["demo-1", "studies/demo"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 def test_following_waits_between_looks(watch: FolderWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(prediction_watch.time, "sleep", waited.append)
+    monkeypatch.setattr(prediction_watch, "time", SimpleNamespace(sleep=waited.append))
     (tmp_path / "a.png").write_bytes(b"1")
     found = next(itertools.islice(follow(watch), 1))
     assert [seen.path.name for seen in found] == ["a.png"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_a_watch_counts_confirms_and_goes_on_after_a_restart(tmp_path: Path) -> 
 
 def test_the_numbers_are_those_of_a_moment_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(serving_watch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(serving_watch, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     onlooker = onlooker_of(watched(), workspace=tmp_path)
     assert onlooker is not None
     onlooker.observe(RESULT, INPUTS, [])
