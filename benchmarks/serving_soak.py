@@ -3,7 +3,8 @@
 Saturation is measured first; then requests come at four fifths of that rate. Memory is read every few seconds; what is
 printed is the median of the first and of the last tenth, after a minute of warming up. Usage:
 
-    python benchmarks/serving_soak.py [--minutes 30] [--model resnet18] [--size 224] [--engine onnxruntime] [--share 0.8]
+    python benchmarks/serving_soak.py [--minutes 30] [--model resnet18] [--size 224] [--engine onnxruntime]
+        [--share 0.8]
 """
 
 from __future__ import annotations

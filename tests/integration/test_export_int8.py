@@ -25,10 +25,16 @@ def test_a_run_becomes_an_int8_model_with_its_own_rules(
     assert "--int8: expected an INT8 model as good as its original, got " in refusal
     assert refusal.count("\n") == 1
     assert not out.exists()
-    assert main([*asked, "--max-loss", "1", "--accept-undecided", "--json"]) == 0
+    lenient = ["--max-loss", "1", "--accept-undecided"]
+    assert main([*asked, *lenient, "--max-drift", "1e-6"]) == 2
+    refusal = capsys.readouterr().err
+    assert "the bound is 0.0001 %; the worst layers by themselves: " in refusal
+    worst = refusal.partition("by themselves: ")[2].partition(" (")[0]
+    assert main([*asked, *lenient, "--keep-float", worst, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["precision"] == "int8"
     assert told["int8"]["quantized"]["weight_bits"] == 7
+    assert worst in told["int8"]["quantized"]["kept_float"]
     index = json.loads((out / "export.json").read_text(encoding="utf-8"))
     assert index["operating_points"].keys() == finished_points(finished).keys()
     model = onnx.load(out / "model.onnx")

@@ -45,6 +45,17 @@ def export(
     accept_undecided: Annotated[
         bool, typer.Option("--accept-undecided", help="--int8: go on where too few records say how good it is.")
     ] = False,
+    max_drift: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="--int8: how far scores may be off, relative to their size (default: 0.15)."),
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYER",
+            help="--int8: a layer that stays in single precision, as a refusal names it (may be repeated).",
+        ),
+    ] = None,
     opset: Annotated[int | None, typer.Option(metavar="N", help="ONNX's operator set (default: 18).")] = None,
     raw_input: Annotated[
         bool,
@@ -84,18 +95,22 @@ def export(
     """
     if fp16 and bf16:
         raise UserError("one of --fp16 and --bf16", got="both", where="ringlight models export", fix="leave one out")
-    if not int8 and (max_loss is not None or guard or accept_undecided):
+    own = {
+        "--max-loss": max_loss is not None, "--guard": bool(guard), "--accept-undecided": accept_undecided,
+        "--max-drift": max_drift is not None, "--keep-float": bool(keep_float),
+    }  # fmt: skip
+    if not int8 and any(own.values()):
+        named = ", ".join(name for name, is_there in own.items() if is_there)
         raise UserError(
-            "--int8 beside --max-loss, --guard and --accept-undecided", got="none", where="ringlight models export",
-            fix="add --int8, or leave them out",
-        )  # fmt: skip
+            f"--int8 beside {named}", got="none", where="ringlight models export", fix="add --int8, or leave it out"
+        )
     from ringlight.services.exports import export as do
 
     made = do(
         model, format=format, precision="f16" if fp16 else "bf16" if bf16 else "f32", opset=opset,
         preprocess=raw_input, calibrated=calibrated, tolerance=tolerance, data=data, num_records=records, out=out,
-        int8=int8, max_loss=max_loss, guarded=guard, accept_undecided=accept_undecided,
-        workspace=workspace,
+        int8=int8, max_loss=max_loss, guarded=guard, accept_undecided=accept_undecided, max_drift=max_drift,
+        keep_float=keep_float or (), workspace=workspace,
     )  # fmt: skip
     if json:
         print_json(made.to_dict())

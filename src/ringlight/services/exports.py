@@ -41,6 +41,8 @@ def export(
     max_loss: float | None = None,
     guarded: Sequence[str] | None = None,
     accept_undecided: bool = False,
+    max_drift: float | None = None,
+    keep_float: Sequence[str] = (),
     out: Path | str | None = None,
     module: nn.Module | None = None,
     workspace: Path | str | None = None,
@@ -63,6 +65,8 @@ def export(
         max_loss: with `int8`: macro-F1 that may be lost; None takes 0.002.
         guarded: with `int8`: classes whose recall may not fall; None takes those of operating points.
         accept_undecided: with `int8`: go on where too few records say how good it is.
+        max_drift: with `int8`: relative error of the scores that is refused whatever the labels say; None takes 0.15.
+        keep_float: with `int8`: layers that stay in single precision, as a refusal names them.
         out: the folder to write; None takes one in the workspace's `exports/`.
         module: the model itself, where it is in no catalogue.
         workspace: where runs and versions are looked up by name.
@@ -88,7 +92,10 @@ def export(
             fix="name the model that it was made of",
         )  # fmt: skip
     opened = open_model(folder, workspace, None, None, module)
-    choices = Int8Options(max_loss=max_loss, guarded=guarded, accept_undecided=accept_undecided)
+    choices = Int8Options(
+        max_loss=max_loss, guarded=guarded, accept_undecided=accept_undecided, max_drift=max_drift,
+        keep_float=keep_float,
+    )  # fmt: skip
     change = Int8Change(opened, options, choices, workspace) if int8 else None
     sample = sample_of(opened, data, overrides, num_records=num_records, workspace=workspace)
     place = default_folder(opened, options, workspace, is_int8=int8) if out is None else Path(out)

@@ -40,11 +40,15 @@ class Int8Options:
         max_loss: of macro-F1, 0 to 1; None takes 0.002.
         guarded: classes whose recall may not fall; None takes those that an operating point is about.
         accept_undecided: write a model of which too few records say whether it is good enough.
+        max_drift: relative error of the logits that is refused whatever the labels say, 0 to 1; None takes 0.15.
+        keep_float: layers that stay in single precision, as a refusal names them.
     """
 
     max_loss: float | None = None
     guarded: Sequence[str] | None = None
     accept_undecided: bool = False
+    max_drift: float | None = None
+    keep_float: Sequence[str] = ()
 
 
 class Int8Change:
@@ -74,6 +78,11 @@ class Int8Change:
                 "--int8 without --calibrated", got="both", where="--int8",
                 fix="leave --calibrated out: the calibration is fitted again, to the quantised model",
             )  # fmt: skip
+        if choices.max_drift is not None and not 0 < choices.max_drift <= 1:
+            raise UserError(
+                "a relative error above 0, 1 at most", got=f"{choices.max_drift:g}", where="--max-drift",
+                fix="leave it out, for 0.15",
+            )  # fmt: skip
         require_run(opened, "training", "export the run itself: INT8 is calibrated on its training records")
         self.opened = opened
         self.choices = choices
@@ -94,10 +103,11 @@ class Int8Change:
         calibration = train.take(calibration_rows(train, seed=seed))
         judged = part_of_run(opened, "val", self.workspace, fix=DATA_FIX)
         refuse_leak(calibration, judged)
-        quantized = _quantize(made, _Fed(opened, calibration, made))
+        quantized = _quantize(made, _Fed(opened, calibration, made), self.choices)
         before = self._scores(reference, judged)
         after = self._scores(engine_of(made), judged)
-        bounds = {} if self.choices.max_loss is None else {"max_loss": self.choices.max_loss}
+        asked = {"max_loss": self.choices.max_loss, "max_drift": self.choices.max_drift}
+        bounds = {name: value for name, value in asked.items() if value is not None}
         verdict = accept_int8(
             before, after, opened.settings, groups=judged.groups, guarded=self.choices.guarded,
             layers=quantized.layers, seed=seed, **bounds,
@@ -117,17 +127,21 @@ class Int8Change:
         return Prediction(records.ids, logits, bundle.classes, bundle.task, targets=np.asarray(records.targets()))
 
 
-def _quantize(made: Export, calibration: _Fed) -> Any:
+def _quantize(made: Export, calibration: _Fed, choices: Int8Options) -> Any:
     """Put a quantised model in the place of the export's."""
     if made.format == "onnx":
+        from ringlight.inference.quantize import MAX_DRIFT
         from ringlight.inference.quantize_onnx import quantize_onnx
 
-        return quantize_onnx(made.model, made.model, calibration, task=made.bundle.task)
+        return quantize_onnx(
+            made.model, made.model, calibration, task=made.bundle.task, keep_float=choices.keep_float,
+            max_drift=MAX_DRIFT if choices.max_drift is None else choices.max_drift,
+        )  # fmt: skip
     from ringlight.inference.quantize_openvino import quantize_openvino
 
     # Beside it first: OpenVINO reads weights from the file as they are needed.
     beside = made.folder / f"int8-{made.model.name}"
-    quantized = quantize_openvino(made.model, beside, calibration, task=made.bundle.task)
+    quantized = quantize_openvino(made.model, beside, calibration, task=made.bundle.task, keep_float=choices.keep_float)
     for suffix in (".xml", ".bin"):
         beside.with_suffix(suffix).replace(made.model.with_suffix(suffix))
     return quantized

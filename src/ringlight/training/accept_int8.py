@@ -63,7 +63,7 @@ class Int8:
         """
         if self.verdict == "accepted" or (self.verdict == "undecided" and accept_undecided):
             return
-        fix = "export it without --int8, or keep the layers that are named in single precision"
+        fix = "export it without --int8, or keep layers in single precision: --keep-float LAYER"
         if self.verdict == "undecided":
             fix = "validate on more records, or accept it as it is with --accept-undecided"
         raise ModelError(

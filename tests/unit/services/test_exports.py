@@ -82,6 +82,7 @@ def test_what_is_asked_wrongly_is_told_before_anything_is_opened(
         ({"format": "torchscript"}, UserError, "--int8: expected --int8 with --format onnx or openvino alone, got "),
         ({"precision": "f16"}, UserError, "--int8: expected --int8 with --format onnx or openvino alone, got onnx,"),
         ({"calibrated": True}, UserError, "--int8: expected --int8 without --calibrated, got both; leave"),
+        ({"max_drift": 15}, UserError, "--max-drift: expected a relative error above 0, 1 at most, got 15; leave it"),
         ({}, RunError, "{saved}: expected a run, which has a training part of its own, got a bundle that stands "
          "alone; export the run itself: INT8 is calibrated on its training records"),
     ],
