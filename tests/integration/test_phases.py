@@ -94,6 +94,7 @@ def test_every_phase_leaves_a_model_that_predicts(three: Run, parts: Path) -> No
     assert same(state_of(three.folder), state_of(three.folder / "phases" / "distill"))
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_any_phase_ends_with_the_same_bits(three: Run, parts: Path, tmp_path: Path) -> None:
     beats = 3  # of the 12 steps: somewhere in each phase
     with pytest.raises(InterruptedRunError):

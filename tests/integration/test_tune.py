@@ -122,6 +122,7 @@ class StopAt:
         return "go" if self.left > 0 else "pause"
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_to_the_same_end(tune_small: Tune, tmp_path: Path) -> None:
     whole = tune_small(workspace="whole")
     with pytest.raises(
@@ -146,6 +147,7 @@ HALVING = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_trial_that_waited_goes_on_to_the_bit(tune_small: Tune, tmp_path: Path) -> None:
     """Halving began trials anew or stopped them for good. One that goes on from its checkpoint has the scores of one
     that was never stopped, also where Ctrl-C came while it went on, and costs only what it trains further.
