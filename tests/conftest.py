@@ -42,17 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
-    # Whole files go to one process or another: the longest first, or one process waits for the other in the end. Before
-    # them those that start a database server: in a process that had trained, exported and served for a quarter of an
-    # hour, starting one ended the process without a word, twice at the same test.
-    minutes, number, servers = Counter[Path](), Counter[Path](), set[Path]()
+    # Whole files go to one process or another: the longest first, or one process waits for the other in the end.
+    minutes, number = Counter[Path](), Counter[Path]()
     for item in items:
         number[item.path] += 1
-        if {"database_url", "postgres"} & set(getattr(item, "fixturenames", ())):
-            servers.add(item.path)
         if (slow := item.get_closest_marker("slow")) is not None:
             minutes[item.path] += slow.kwargs.get("minutes", 0.2)
-    items.sort(key=lambda item: (item.path not in servers, -minutes[item.path], -number[item.path], item.path))
+    items.sort(key=lambda item: (-minutes[item.path], -number[item.path], item.path))
 
 
 def pytest_configure() -> None:

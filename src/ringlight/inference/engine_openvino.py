@@ -6,8 +6,12 @@ Left to itself OpenVINO computes in bfloat16 on a processor that knows it, which
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +107,35 @@ def compile_model(model: Any, *, precision: Hint = "f32", threads: int | None = 
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return openvino_module().Core().compile_model(model, "CPU", settings)
+    with signal_stack_kept():
+        return openvino_module().Core().compile_model(model, "CPU", settings)
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_: ClassVar = [("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t)]
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Give this thread its stack for signals back after a block that loads OpenVINO's CPU plugin.
+
+    On Linux each instance of the plugin puts a stack of its own in the place of the one there is (room for the
+    registers of AMX); when it is destroyed it puts that one back, if its own still is in use, and unmaps its own. Of
+    two that are not destroyed in the reverse order of their making, the second puts back what the first has unmapped:
+    the next signal (SIGCHLD of a child, SIGTERM to a server that has changed its model) then ends the process without
+    a word. Python's own stack has room for those registers, and without one a handler runs on the thread's.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    library, kept = ctypes.CDLL(None), _SignalStack()
+    library.sigaltstack(None, ctypes.byref(kept))
+    try:
+        yield
+    finally:
+        library.sigaltstack(ctypes.byref(kept), None)
 
 
 def openvino_module() -> Any:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ringlight.errors import ModelError, did_you_mean
 from ringlight.evaluation.score_error import centred, relative_error
+from ringlight.inference.engine_openvino import compile_model, openvino_module, read_model, signal_stack_kept
 from ringlight.inference.quantize import NUM_JUDGED, Batches, Inputs, Quantized, check_model_file
 from ringlight.optional import require
 from ringlight.types import Task
@@ -53,23 +54,23 @@ def quantize_openvino(
         ModelError: no such model, nothing in it to quantise, or an operation to keep that it does not have.
         DataError: calibration inputs that cannot be used.
     """
-    nncf, openvino = nncf_module(), require("openvino", extra="openvino")
+    nncf, openvino = nncf_module(), openvino_module()
     source, batches = check_model_file(model, (".xml", ".onnx")), Batches(calibration)
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    core = openvino.Core()
-    network = core.read_model(source)
+    network = read_model(source)
     kept = [_classifier(network), *_known(network, keep_float)]
     advanced = require("nncf.quantization.advanced_parameters", extra="openvino")
     fix = advanced.OverflowFix.DISABLE if full_range else advanced.OverflowFix.ENABLE
-    quantized = nncf.quantize(
-        network, nncf.Dataset(batches), subset_size=sum(1 for _ in batches), preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=kept),
-        advanced_parameters=advanced.AdvancedQuantizationParameters(overflow_fix=fix),
-    )  # fmt: skip
+    with signal_stack_kept():
+        quantized = nncf.quantize(
+            network, nncf.Dataset(batches), subset_size=sum(1 for _ in batches), preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=kept),
+            advanced_parameters=advanced.AdvancedQuantizationParameters(overflow_fix=fix),
+        )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(quantized, str(out), compress_to_fp16=False)
     judged = batches.first(NUM_JUDGED)
-    first, second = (_scores(core, one, judged, task, threads) for one in (core.read_model(source), quantized))
+    first, second = (_scores(one, judged, task, threads) for one in (read_model(source), quantized))
     return Quantized(
         path=out, method="NNCF, mixed, bias correction", num_calibration=batches.count(),
         drift=relative_error(first, second), weight_bits=8 if full_range else 7, kept_float=tuple(kept),
@@ -92,12 +93,9 @@ def nncf_module() -> Any:
             sys.modules[TELEMETRY] = before
 
 
-def _scores(core: Any, model: Any, batches: list[Inputs], task: Task, threads: int | None) -> npt.NDArray[np.float64]:
+def _scores(model: Any, batches: list[Inputs], task: Task, threads: int | None) -> npt.NDArray[np.float64]:
     """Return the logits (N, K) in single precision, without what a soft-max does not see."""
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(model, "CPU", settings)
+    compiled = compile_model(model, threads=threads)
     return centred(np.concatenate([np.array(compiled(batch)[0]) for batch in batches]), task)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,25 @@ def test_weights_written_over_while_openvino_serves_change_nothing(tmp_path: Pat
     second, _ = engine.run(records(4))
     np.testing.assert_array_equal(second, first)
     assert np.abs(first).max() > 0
+
+
+def test_a_signal_after_engines_are_gone_ends_no_process(tmp_path: Path) -> None:
+    """OpenVINO left a stack for signals that was unmapped: the next child that ended took the process along."""
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    program = (
+        "import faulthandler, os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from ringlight.inference.engine_openvino import OpenVinoEngine\n"
+        "faulthandler.enable()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
+        "first, second = (OpenVinoEngine(Path(sys.argv[1])) for _ in range(2))\n"
+        "del first\n"
+        "del second\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    command = [sys.executable, "-c", program, str(write_model(tmp_path / "model.onnx"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 def test_openvino_that_is_not_installed_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
