@@ -17,7 +17,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-SPEAKS_OF_FIGURES = re.compile(r"figure|sheet|savefig|report\.html|add_image|\bpng\b(?!\")|shot")
+SPEAKS_OF_FIGURES = re.compile(r"(?<!con)figure(?!s[\"/])|sheet|savefig|add_image|screenshot")
 
 _draw = Figure.savefig
 _fsync = os.fsync

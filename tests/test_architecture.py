@@ -72,13 +72,22 @@ def test_the_import_contracts_hold():
     assert "0 broken" in done.stdout
 
 
-def imported_packages(path: Path) -> Iterator[str]:
+@cache
+def tree(path: Path) -> ast.Module:
+    """A file's syntax; parsed once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported_packages(path: Path) -> frozenset[str]:
     """The top-level packages a file imports anywhere, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            found.add(node.module.partition(".")[0])
+    return frozenset(found)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_no_file_outgrows_its_room():
 
 def function_lengths(path: Path) -> Iterator[tuple[str, int]]:
     """Each function's name and its lines, docstring and decorators left out."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body
             described = isinstance(body[0], ast.Expr) and ast.get_docstring(node) is not None
@@ -128,11 +137,7 @@ def test_no_function_outgrows_a_screen():
 
 
 def test_every_module_says_what_it_is():
-    silent = [
-        path.relative_to(PROJECT).as_posix()
-        for path in SOURCES
-        if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
-    ]
+    silent = [path.relative_to(PROJECT).as_posix() for path in SOURCES if not ast.get_docstring(tree(path))]
     assert silent == []
 
 
