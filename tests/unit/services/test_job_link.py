@@ -24,15 +24,15 @@ SERVE = """
 import sys, time
 from ringlight.services.job_process import serve
 from ringlight.services import job_link
-job_link.ORPHAN_SECONDS = 20.0
+job_link.ORPHAN_SECONDS = 100.0
 def train(task):
-    for step in range(400):
-        if task.link.heartbeat({"done": step, "total": 400}) != "go":
+    for step in range(4000):
+        if task.link.heartbeat({"done": step, "total": 4000}) != "go":
             print("asked to", task.link.order)
             raise KeyboardInterrupt
         time.sleep(0.05)
 def evaluate(task):
-    time.sleep(20)
+    time.sleep(200)
 def predict(task):
     import os
     return {"folder": os.getcwd(), "value": float("nan")}
@@ -139,15 +139,15 @@ def test_a_job_process_stops_when_asked_and_when_its_worker_is_gone(tmp_path: Pa
     assert orphan.stdin is not None
     orphan.stdin.close()  # what a kill -9 of the worker leaves
     paused.stdout.readline()  # it is at work
-    ends = [one.communicate(word, timeout=30)[0] for one, word in ((paused, b"pause\n"), (interrupted, b"cancel\n"))]
+    ends = [one.communicate(word, timeout=120)[0] for one, word in ((paused, b"pause\n"), (interrupted, b"cancel\n"))]
     assert [json.loads(end.splitlines()[-1]) for end in ends] == [
         {"end": "stopped", "why": "asked to pause"}, {"end": "stopped", "why": "asked to cancel"}
     ]  # fmt: skip
-    assert json.loads(whole.communicate(timeout=30)[0].splitlines()[-1]) == {
+    assert json.loads(whole.communicate(timeout=120)[0].splitlines()[-1]) == {
         "end": "completed", "result": {"folder": str(tmp_path), "value": None}
     }  # fmt: skip
     orphan.stdin = None
-    orphan.communicate(timeout=30)
+    orphan.communicate(timeout=120)
     assert [one.returncode for one in (paused, interrupted, whole)] == [130, 130, 0]
     assert orphan.returncode == 130
     log = (tmp_path / "train.log").read_text()
