@@ -99,7 +99,9 @@ def listening(host: str, port: int) -> socket.socket:
         UserError: the address is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, or asyncio does not see that these are TCP connections and leaves Nagle's algorithm on: the
+    # end of an answer then waits up to 40 ms for the client's delayed acknowledgement of its beginning.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

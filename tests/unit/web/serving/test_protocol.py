@@ -20,7 +20,7 @@ import uvicorn
 from ringlight.web.serving import protocol
 from ringlight.web.serving.app import create_app
 from ringlight.web.serving.protocol import CuttingProtocol
-from ringlight.web.serving.server import DrainingServer
+from ringlight.web.serving.server import DrainingServer, listening
 from ringlight.web.serving.settings import Settings
 from served_models import FakeModels, picture, predictor_of
 
@@ -156,3 +156,24 @@ def test_a_second_signal_ends_the_wait(tmp_path: Path) -> None:
         assert not server.should_exit
         server.handle_exit(signal.SIGTERM, None)
         assert server.should_exit
+
+
+@pytest.mark.enable_socket
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement() -> None:
+    """With Nagle's algorithm on, the end of each answer waited 40 ms for a client that delays acknowledgements."""
+    found: list[int] = []
+
+    async def look(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def ask_once(listener: socket.socket) -> None:
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            while not found:
+                await asyncio.sleep(0.01)
+            writer.close()
+
+    with listening("127.0.0.1", 0) as listener:
+        asyncio.run(ask_once(listener))
+    assert found == [1]
