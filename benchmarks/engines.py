@@ -38,7 +38,7 @@ from ringlight.types import Prediction
 
 BUDGET = 0.025
 """Seconds an image: a field of 0.5 m at 20 m/s."""
-MODELS = ("resnet18", "efficientnet_b0", "efficientnet_lite0", "convnext_tiny_cbam")
+MODELS = ("resnet18", "efficientnet_b0", "tf_efficientnet_lite0", "convnext_tiny_cbam")
 SECONDS = 0.25
 """A turn lasts at least so long, or one run."""
 
@@ -58,7 +58,7 @@ def made(name: str, *, quick: bool) -> Subject:
     )
     return subject(
         f"{title} at 224 x 224", name, (224, 224), images, num_judged=len(images) // 6,
-        pretrained=name == "efficientnet_lite0",
+        pretrained=name == "tf_efficientnet_lite0",
     )  # fmt: skip
 
 
