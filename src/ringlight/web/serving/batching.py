@@ -2,8 +2,8 @@
 
 A thread of its own takes what waits, up to the largest batch, as soon as the model is free; it waits a moment longer
 only while another request is being decoded. Admission is by the time a request would have to wait: where that is
-longer than the budget the client is told so at once, and when to come again, so that the queue never grows beyond
-what can be answered in time.
+longer than the budget (or the share of it that keeps answers within it, :class:`~ringlight.web.serving.pace.Room`) the
+client is told so at once, and when to come again, so that the queue never grows beyond what can be answered in time.
 
 Shapes: inputs are float32 (C, H, W) or (C, T) each; only equal shapes go together.
 """
@@ -23,7 +23,7 @@ import numpy as np
 
 from ringlight.web.serving.limits import retry_after
 from ringlight.web.serving.orders import Batch, Input, Order, Outcome, hand_over
-from ringlight.web.serving.pace import Pace
+from ringlight.web.serving.pace import Pace, Room
 from ringlight.web.serving.problems import RequestError
 
 Score = Callable[[Input, Sequence[str]], Any]
@@ -90,6 +90,7 @@ class Batcher:
         self.capacity = queue
         self.budget = budget
         self.pace = pace or Pace()
+        self.room = Room()
         self._score = score
         self._max_wait = max_wait
         self._observer = observer
@@ -142,7 +143,7 @@ class Batcher:
                 raise self._refusal(429, f"room among {self.capacity} that wait", f"{ahead} waiting", fix)
             wait = self._wait_of(ahead, wanted)
             is_alone = ahead == 0 and self._busy_until is None  # whoever is alone is served, however slow the model is
-            if wait > self.budget and not is_alone:
+            if wait > self.budget * self.room.share and not is_alone:
                 got = f"a wait of about {wait * 1000:.0f} ms"
                 raise self._refusal(429, f"an answer within {self.budget * 1000:.0f} ms", got, wait - self.budget)
             place.count = wanted
@@ -187,7 +188,7 @@ class Batcher:
         now = time.monotonic()
         size = sum(one.nbytes for one in inputs)
         blank: list[Outcome | None] = [None] * len(inputs)
-        order = Order(inputs, ids, originals or list(blank), loop.create_future(), blank, len(inputs), now)
+        order = Order(inputs, ids, originals or list(blank), loop.create_future(), blank, len(inputs), now, place.began)
         with self._changed:
             if self._closed:
                 raise self._refusal(503, "a model that serves", "one that is being closed", 1.0)
@@ -267,7 +268,8 @@ class Batcher:
             order.error, order.left = error, 0
             hand_over([order])
             return
-        seconds = time.monotonic() - began
+        ended = time.monotonic()
+        seconds = ended - began
         self.pace.observe(len(batch), seconds)
         done = []
         for place, (order, row) in enumerate(batch):
@@ -275,6 +277,7 @@ class Batcher:
             order.left -= 1
             if not order.left:
                 done.append(order)
+                self.room.observe(is_late=ended - order.began > self.budget)
         hand_over(done)
         if self._observer is not None:
             originals = [order.originals[row] for order, row in batch]

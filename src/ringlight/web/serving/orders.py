@@ -31,7 +31,7 @@ class Batch:
 
 @dataclass(eq=False, slots=True)
 class Order:
-    """The inputs of one request on their way through the model."""
+    """The inputs of one request on their way through the model: admitted when it `began`, queued `at`."""
 
     inputs: Sequence[Input]
     ids: Sequence[str]
@@ -40,6 +40,7 @@ class Order:
     outcomes: list[Outcome | None]
     left: int
     at: float
+    began: float
     error: BaseException | None = None
 
     def settle(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from ringlight.web.serving.pace import Pace
+from ringlight.web.serving.pace import LATE, LEAST, Pace, Room
 
 
 def test_mean_and_deviation_follow_as_in_rfc_6298() -> None:
@@ -40,3 +41,23 @@ def test_a_slow_minute_does_not_rule_for_ever() -> None:
     now = 61.0
     pace.observe(1, 0.1)
     assert pace.mean(8) == pytest.approx(0.8)
+
+
+def test_admission_plans_with_what_keeps_answers_in_time() -> None:
+    """Guesses that are right on the average: with the whole budget, every second answer under load would be late."""
+    room, late = Room(), list[bool]()
+    for noise in np.random.default_rng(0).normal(1.0, 0.1, 40_000):
+        late.append(bool(room.share * noise > 1.0))
+        room.observe(is_late=late[-1])
+    assert np.mean(late[20_000:]) == pytest.approx(LATE, abs=0.002)
+    assert 0.7 < room.share < 0.85  # 1 / (1 + 2.58 * 0.1) where it is still
+
+
+def test_a_share_of_the_budget_stays_and_no_more_than_all_of_it_comes_back() -> None:
+    room = Room()
+    for _ in range(100):
+        room.observe(is_late=True)
+    assert room.share == LEAST
+    for _ in range(3000):
+        room.observe(is_late=False)
+    assert room.share == 1.0
