@@ -1,4 +1,5 @@
-"""Classical models to ONNX: window features (B, D) -> logits (B, K), the estimators by skl2onnx.
+"""Classical models to ONNX: window features (B, D) -> logits (B, K), the estimators by skl2onnx (boosted trees by
+:mod:`ringlight.inference.export_trees`).
 
 What describes the windows stays outside: `models/window_features.py` computes it with NumPy, here as in training. The
 graph's input is therefore `features`. Inside are the standardisation (in double precision, as scikit-learn does it),
@@ -21,6 +22,7 @@ import torch
 from ringlight.errors import ModelError
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.inference.export_files import LOGITS, PROBABILITIES
+from ringlight.inference.export_trees import boosted_trees, is_boosted
 from ringlight.models import build_sequence_model
 from ringlight.models.classical import FeatureModel
 from ringlight.models.estimator import ABSENT, EstimatorModel
@@ -81,7 +83,7 @@ def describing(bundle: Bundle) -> FeatureModel:
 def _require_features(module: Any) -> FeatureModel:
     if not isinstance(module, FeatureModel):
         raise ModelError(
-            "a network, or an estimator on window features (random_forest, extra_trees, svm, logistic_regression)",
+            "a network, or an estimator on window features (a forest, gradient_boosting, svm, logistic_regression)",
             got=type(module).__name__, where="ringlight models export",
             fix="serve the bundle itself: ringlight predict and rl.load run it with NumPy, without a GPU",
         )  # fmt: skip
@@ -206,6 +208,8 @@ class _Graph:
 
     def estimator(self, estimator: Any, matrix: str, prefix: str) -> str:
         """Add what skl2onnx makes of an estimator; return the name of its scores, (B, classes)."""
+        if is_boosted(estimator):
+            return self._boosted(estimator, matrix, prefix)
         converter = require("skl2onnx", extra="export")
         types = require("skl2onnx.common.data_types", extra="export")
         import onnx
@@ -230,6 +234,14 @@ class _Graph:
         self.nodes.extend(sub.node)
         self.weights.extend(sub.initializer)
         return str(sub.output[1].name)
+
+    def _boosted(self, estimator: Any, matrix: str, prefix: str) -> str:
+        """Add boosted trees; of two classes they have one score, whose opposite stands beside it as elsewhere."""
+        found = f"{prefix}scores"
+        self.nodes.append(boosted_trees(estimator, matrix, found, name=f"{prefix}trees"))
+        if len(estimator.classes_) > 2:
+            return found
+        return self.add("Concat", [self.add("Neg", [found]), found], axis=1)
 
     def calibrated(self, bundle: Bundle) -> str:
         """Add calibrated probabilities behind the logits; return their name."""

@@ -17,6 +17,7 @@ from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.inference.bundle import Bundle
 from ringlight.inference.export import ExportOptions, export_model
 from ringlight.inference.export_parity import Sample
+from ringlight.inference.export_trees import DOMAIN, below, boosted_trees
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_sequence_model
 
@@ -62,7 +63,7 @@ def exported(name: str, module: Any, out: Path, task: Any = "multiclass", classe
     return bundle, export_model(bundle, module, sample, out, ExportOptions(**({"format": "onnx"} | options)))
 
 
-@pytest.mark.parametrize("name", ["random_forest", "extra_trees", "svm", "logistic_regression"])
+@pytest.mark.parametrize("name", ["random_forest", "extra_trees", "gradient_boosting", "svm", "logistic_regression"])
 def test_three_classes(name: str, tmp_path: Path) -> None:
     module = fitted(name)
     bundle, made = exported(name, module, tmp_path / "out", calibrated=True)
@@ -74,7 +75,7 @@ def test_three_classes(name: str, tmp_path: Path) -> None:
     onnx.checker.check_model(str(made.model), full_check=True)
 
 
-@pytest.mark.parametrize("name", ["random_forest", "svm", "logistic_regression"])
+@pytest.mark.parametrize("name", ["random_forest", "gradient_boosting", "svm", "logistic_regression"])
 def test_two_classes_and_several_labels(name: str, tmp_path: Path) -> None:
     two = fitted(name, classes=2, targets=LABELS % 2)
     assert exported(name, two, tmp_path / "two", classes=2)[1].facts["parity"]["max_difference"] < 1e-5
@@ -91,16 +92,52 @@ def test_a_class_that_training_never_saw_stays_unlikely(tmp_path: Path) -> None:
     assert exported("logistic_regression", alone, tmp_path / "alone")[1].facts["parity"]["max_difference"] < 1e-5
 
 
+def test_boosted_trees_are_those_of_a_naive_walk(tmp_path: Path) -> None:
+    """Thresholds are doubles: rounded up, a feature between the two went the other way. NaN goes where it was told."""
+    from onnxruntime import InferenceSession
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    features = RNG.normal(size=(400, 4)).astype(np.float32)
+    features[::7, 1] = np.nan
+    labels = (np.nan_to_num(features[:, 1]) + features[:, 0] > 0).astype(int) + (features[:, 2] > 1)
+    fitted_trees = HistGradientBoostingClassifier(max_iter=5, early_stopping=False).fit(features, labels)
+    node = boosted_trees(fitted_trees, "X", "Y", name="trees")
+    graph = onnx.helper.make_graph(
+        [node], "trees", [onnx.helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, ["n", 4])],
+        [onnx.helper.make_tensor_value_info("Y", onnx.TensorProto.FLOAT, ["n", 3])],
+    )  # fmt: skip
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid(DOMAIN, 3)]
+    made = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    session = InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    thresholds = np.concatenate([tree.nodes["num_threshold"] for step in fitted_trees._predictors for tree in step])
+    edges = np.repeat(below(thresholds[np.isfinite(thresholds)])[:, None], 4, axis=1)  # at each threshold, and above
+    asked = np.concatenate([features, edges, np.nextafter(edges, np.float32(np.inf))])
+    (found,) = session.run(None, {"X": asked})
+
+    def walked(row: np.ndarray, column: int) -> float:
+        total = float(np.ravel(fitted_trees._baseline_prediction)[column])
+        for step in fitted_trees._predictors:
+            table, place = step[column].nodes, 0
+            while not table[place]["is_leaf"]:
+                value, here = float(row[table[place]["feature_idx"]]), table[place]
+                left = bool(here["missing_go_to_left"]) if np.isnan(value) else value <= here["num_threshold"]
+                place = int(here["left"] if left else here["right"])
+            total += float(table[place]["value"])
+        return total
+
+    naive = [[walked(row, column) for column in range(3)] for row in asked]
+    np.testing.assert_allclose(found, naive, atol=1e-5)
+    np.testing.assert_allclose(found, fitted_trees.decision_function(asked), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
         ("svm", {"format": "openvino"}, "SVM: expected --format onnx alone for a classical model, got openvino"),
         ("svm", {"preprocess": True}, "SVM: expected --format onnx alone for a classical model, got onnx, "
          "f32, --raw-input; its window features are computed outside the graph"),
-        ("gradient_boosting", {}, "ringlight models export: expected an estimator that skl2onnx can write, got "
-         "HistGradientBoostingClassifier: "),
         ("minirocket", {}, "ringlight models export: expected a network, or an estimator on window features "
-         "(random_forest, extra_trees, svm, logistic_regression), got MiniRocket; serve the bundle itself"),
+         "(a forest, gradient_boosting, svm, logistic_regression), got MiniRocket; serve the bundle itself"),
     ],
 )  # fmt: skip
 def test_what_cannot_leave_is_one_line(name: str, options: dict[str, Any], told: str, tmp_path: Path) -> None:
