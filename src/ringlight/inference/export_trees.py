@@ -68,9 +68,9 @@ def boosted_trees(estimator: Any, features: str, output: str, *, name: str) -> A
         leaves["ids"] += [column] * int(leaf.sum())
         leaves["weights"] += table["value"][leaf].tolist()
     base = np.ravel(estimator._baseline_prediction)
+    attributes: dict[str, Any] = {f"nodes_{key}": values for key, values in nodes.items()}
+    attributes |= {f"target_{key}": values for key, values in leaves.items()}
     return helper.make_node(
         "TreeEnsembleRegressor", [features], [output], name=name, domain=DOMAIN, n_targets=len(base),
-        aggregate_function="SUM", post_transform="NONE", base_values=base.tolist(),
-        **{f"nodes_{key}": values for key, values in nodes.items()},
-        **{f"target_{key}": values for key, values in leaves.items()},
+        aggregate_function="SUM", post_transform="NONE", base_values=base.tolist(), **attributes,
     )  # fmt: skip
