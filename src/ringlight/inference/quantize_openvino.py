@@ -42,7 +42,7 @@ def quantize_openvino(
 
     Args:
         model: the `.xml` file (or an `.onnx` one) in single precision; its first output are the logits (B, K).
-        out: where the quantised `.xml` goes, its `.bin` beside it.
+        out: where the quantised `.xml` goes, its `.bin` beside it; `model` itself is written over.
         calibration: what the graph takes, of **training** records, in batches; gone through several times.
         task: of the model.
         keep_float: OpenVINO's names of operations that stay in single precision beside the classifier.
@@ -67,10 +67,10 @@ def quantize_openvino(
             ignored_scope=nncf.IgnoredScope(names=kept),
             advanced_parameters=advanced.AdvancedQuantizationParameters(overflow_fix=fix),
         )  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(quantized, str(out), compress_to_fp16=False)
     judged = batches.first(NUM_JUDGED)
     first, second = (_scores(one, judged, task, threads) for one in (read_model(source), quantized))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(quantized, str(out), compress_to_fp16=False)
     return Quantized(
         path=out, method="NNCF, mixed, bias correction", num_calibration=batches.count(),
         drift=relative_error(first, second), weight_bits=8 if full_range else 7, kept_float=tuple(kept),

@@ -139,12 +139,7 @@ def _quantize(made: Export, calibration: _Fed, choices: Int8Options) -> Any:
         )  # fmt: skip
     from ringlight.inference.quantize_openvino import quantize_openvino
 
-    # Beside it first: OpenVINO reads weights from the file as they are needed.
-    beside = made.folder / f"int8-{made.model.name}"
-    quantized = quantize_openvino(made.model, beside, calibration, task=made.bundle.task, keep_float=choices.keep_float)
-    for suffix in (".xml", ".bin"):
-        beside.with_suffix(suffix).replace(made.model.with_suffix(suffix))
-    return quantized
+    return quantize_openvino(made.model, made.model, calibration, task=made.bundle.task, keep_float=choices.keep_float)
 
 
 class _Fed:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ringlight.errors import MissingExtraError, ModelError
 from ringlight.evaluation.score_error import centred, relative_error
 from ringlight.inference.engine_onnx import open_session
 from ringlight.inference.engine_openvino import OpenVinoEngine
+from ringlight.inference.export_openvino import write_openvino
 from ringlight.inference.quantize_openvino import quantize_openvino
 from small_onnx import batches, records, write_net
 
@@ -28,6 +30,10 @@ def test_nncf_quantises_and_openvino_scores_nearly_alike(tmp_path: Path) -> None
     scores, _ = OpenVinoEngine(found.path, threads=1).run(inputs)
     expected = open_session(source, threads=1).run(None, {"input": inputs})[0]
     assert relative_error(*(centred(one, "multiclass") for one in (expected, scores))) < 0.05
+    written = tmp_path / "whole.xml"
+    write_openvino(source, written, half=False)
+    in_place = quantize_openvino(written, written, batches(), threads=1)
+    np.testing.assert_allclose(OpenVinoEngine(in_place.path, threads=1).run(inputs)[0], scores, atol=1e-4)
     with pytest.raises(ModelError, match="keep_float: expected an operation of the model, got `n9`; "):
         quantize_openvino(source, tmp_path / "other.xml", batches(), keep_float=["n9"])
 

@@ -32,7 +32,7 @@ def train(task):
             raise KeyboardInterrupt
         time.sleep(0.05)
 def evaluate(task):
-    time.sleep(200)
+    time.sleep(200)  # it is interrupted long before, also on a busy machine
 def predict(task):
     import os
     return {"folder": os.getcwd(), "value": float("nan")}

@@ -143,9 +143,10 @@ class Batcher:
                 raise self._refusal(429, f"room among {self.capacity} that wait", f"{ahead} waiting", fix)
             wait = self._wait_of(ahead, wanted)
             is_alone = ahead == 0 and self._busy_until is None  # whoever is alone is served, however slow the model is
-            if wait > self.budget * self.room.share and not is_alone:
+            within = self.budget * self.room.share
+            if wait > within and not is_alone:
                 got = f"a wait of about {wait * 1000:.0f} ms"
-                raise self._refusal(429, f"an answer within {self.budget * 1000:.0f} ms", got, wait - self.budget)
+                raise self._refusal(429, f"an answer within {within * 1000:.0f} ms", got, wait - within)
             place.count = wanted
             self._arriving += count
 

@@ -91,7 +91,7 @@ class Pace:
 
 
 class Room:
-    """The share of the budget that admission plans with, so that few answers come late whatever no guess foresees.
+    """The share of the budget that admission plans with, so that few answers come late for reasons no guess foresees.
 
     A guess of how long a request waits is off by what else the machine does. Under load every request is admitted
     whose guess just fits, and half of them would come late; so the share follows what happened (Robbins & Monro 1951,
