@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ringlight.errors import BundleError, DataError
-from ringlight.inference.export_files import FEATURES, LOGITS, RAW_INPUTS, Inside
+from ringlight.inference.export_files import FEATURES, FEATURES_INPUT, LOGITS, PREPARED_INPUT, RAW_INPUTS, Inside
 
 if TYPE_CHECKING:
     from ringlight.inference.engines import Scored
 
 
-INPUTS = ("input", *RAW_INPUTS.values(), "features")
+INPUTS = (PREPARED_INPUT, *RAW_INPUTS.values(), FEATURES_INPUT)
 """What the input of a graph may be called: prepared, raw, or the features of a classical model."""
 
 

@@ -147,16 +147,16 @@ def _write(bundle: Bundle, module: nn.Module, sample: Sample, folder: Path, opti
 def _write_classical(
     bundle: Bundle, module: Any, folder: Path, options: ExportOptions
 ) -> tuple[str, list[str], int | None]:
-    from ringlight.inference.export_classical import FEATURES_INPUT, OPSET, write_classical
+    from ringlight.inference.export_classical import OPSET, input_of, write_classical
 
     if options.format != "onnx" or options.precision != "f32" or options.preprocess:
         raise ModelError(
             "--format onnx alone for a classical model", got=f"{options.format}, {options.precision}"
             + ", --raw-input" * options.preprocess, where=type(module).__name__,
-            fix="its window features are computed outside the graph, in single precision",
+            fix="its estimators are written in single precision, for windows that are prepared",
         )  # fmt: skip
     path = folder / MODEL_FILES["onnx"][0]
-    return FEATURES_INPUT, write_classical(module, path, bundle=bundle, calibrated=options.calibrated), OPSET
+    return input_of(module), write_classical(module, path, bundle=bundle, calibrated=options.calibrated), OPSET
 
 
 def _write_network(

@@ -1,9 +1,10 @@
-"""Classical models to ONNX: window features (B, D) -> logits (B, K), the estimators by skl2onnx (boosted trees by
+"""Classical models to ONNX: features (B, D) -> logits (B, K), the estimators by skl2onnx (boosted trees by
 :mod:`ringlight.inference.export_trees`).
 
-What describes the windows stays outside: `models/window_features.py` computes it with NumPy, here as in training. The
-graph's input is therefore `features`. Inside are the standardisation (in double precision, as scikit-learn does it),
-the estimators, and what Ringlight makes of their scores (:mod:`ringlight.models.estimator`).
+Window features stay outside: `models/window_features.py` computes them with NumPy, here as in training. The graph's
+input is therefore `features`; random kernels are inside (:mod:`ringlight.inference.export_rocket`), and the graph takes
+windows (B, C, T). Inside are also the standardisation (in double precision, as scikit-learn does it), the estimators,
+and what Ringlight makes of their scores (:mod:`ringlight.models.estimator`).
 
 Shapes: B windows, C channels, T time steps, D features, K classes.
 """
@@ -21,11 +22,14 @@ import torch
 
 from ringlight.errors import ModelError
 from ringlight.evaluation.calibration import Calibration, Calibrator
-from ringlight.inference.export_files import LOGITS, PROBABILITIES
+from ringlight.inference.export_files import FEATURES_INPUT, LOGITS, PREPARED_INPUT, PROBABILITIES
+from ringlight.inference.export_nodes import Nodes
+from ringlight.inference.export_rocket import rocket_features
 from ringlight.inference.export_trees import boosted_trees, is_boosted
 from ringlight.models import build_sequence_model
 from ringlight.models.classical import FeatureModel
 from ringlight.models.estimator import ABSENT, EstimatorModel
+from ringlight.models.rocket import Rocket
 from ringlight.optional import require
 
 if TYPE_CHECKING:
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from ringlight.inference.engine_onnx import OnnxEngine
     from ringlight.inference.engines import Scored
 
-FEATURES_INPUT = "features"
 ML_OPSET = 3
 OPSET = 18
 SHIFTED = r"Attribute `prob[AB]_`"
@@ -77,24 +80,18 @@ def describing(bundle: Bundle) -> FeatureModel:
         bundle.architecture["name"], num_classes=len(bundle.classes), in_chans=bundle.architecture["in_chans"],
         length=getattr(bundle.input_spec, "length", 0), task=bundle.task, params=bundle.architecture["params"],
     ).module  # fmt: skip
-    return _require_features(made)
-
-
-def _require_features(module: Any) -> FeatureModel:
-    if not isinstance(module, FeatureModel):
+    if not isinstance(made, FeatureModel):
         raise ModelError(
-            "a network, or an estimator on window features (a forest, gradient_boosting, svm, logistic_regression)",
-            got=type(module).__name__, where="ringlight models export",
-            fix="serve the bundle itself: ringlight predict and rl.load run it with NumPy, without a GPU",
-        )  # fmt: skip
-    return module
+            "a model of window features", got=type(made).__name__, where="the export", fix="export the model again"
+        )
+    return made
 
 
 def write_classical(module: EstimatorModel, path: Path, *, bundle: Bundle, calibrated: bool) -> list[str]:
-    """Write a fitted estimator on window features as `.onnx`; return the names of the outputs.
+    """Write a fitted classical model as `.onnx`; return the names of the outputs.
 
     Raises:
-        ModelError: another kind of model, or an estimator that skl2onnx cannot write.
+        ModelError: it was not fitted, or it is an estimator that skl2onnx cannot write.
         MissingExtraError: skl2onnx is not installed.
     """
     import onnx
@@ -102,20 +99,24 @@ def write_classical(module: EstimatorModel, path: Path, *, bundle: Bundle, calib
 
     from ringlight.inference.export_onnx import metadata_texts
 
-    model = _require_features(module)
-    fitted = model.fitted()
+    fitted = module.fitted()
     graph = _Graph()
-    matrix = graph.scaled(FEATURES_INPUT, fitted["scaler"])
-    heads = [graph.head(model, head, matrix, place) for place, head in enumerate(fitted["heads"])]
+    given = input_of(module)
+    shape: list[str | int | None] = ["batch", int(fitted["num_features"])]
+    features = given
+    if isinstance(module, Rocket):
+        shape = ["batch", module.in_chans, int(module.length)]
+        features = rocket_features(graph, module, given)
+    matrix = graph.scaled(features, fitted["scaler"])
+    heads = [graph.head(module, head, matrix, place) for place, head in enumerate(fitted["heads"])]
     graph.add("Concat", heads, LOGITS, axis=1)
     outputs = [LOGITS]
     if calibrated:
         outputs.append(graph.calibrated(bundle))
-    shape: list[str | int | None] = ["batch", int(fitted["num_features"])]
     kind = TensorProto.FLOAT
     made = helper.make_model(
         helper.make_graph(
-            graph.nodes, "ringlight", [helper.make_tensor_value_info(FEATURES_INPUT, kind, shape)],
+            graph.nodes, "ringlight", [helper.make_tensor_value_info(given, kind, shape)],
             [helper.make_tensor_value_info(name, kind, ["batch", len(bundle.classes)]) for name in outputs],
             graph.weights,
         ),
@@ -128,28 +129,13 @@ def write_classical(module: EstimatorModel, path: Path, *, bundle: Bundle, calib
     return outputs
 
 
-class _Graph:
-    """Nodes and weights as they come together; every value has a name of its own."""
+def input_of(module: EstimatorModel) -> str:
+    """Return what the input of a classical model's graph is called: `input` for windows, else `features`."""
+    return PREPARED_INPUT if isinstance(module, Rocket) else FEATURES_INPUT
 
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
 
-    def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node and return its output's name."""
-        from onnx import helper
-
-        name = output or f"value_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=f"node_{len(self.nodes)}", **attributes))
-        return name
-
-    def weight(self, values: npt.ArrayLike, kind: Any = np.float32) -> str:
-        """Add a constant and return its name."""
-        from onnx import numpy_helper
-
-        name = f"weight_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.asarray(values, kind), name))
-        return name
+class _Graph(Nodes):
+    """A classical model's graph."""
 
     def scaled(self, features: str, scaler: Any) -> str:
         """Standardise features as scikit-learn does: in double precision, float32 afterwards."""
@@ -162,7 +148,7 @@ class _Graph:
         scaled = self.add("Div", [centred, self.weight(scaler.scale_, np.float64)])
         return self.add("Cast", [scaled], to=TensorProto.FLOAT)
 
-    def head(self, model: FeatureModel, head: Mapping[str, Any], matrix: str, place: int) -> str:
+    def head(self, model: EstimatorModel, head: Mapping[str, Any], matrix: str, place: int) -> str:
         """Add one estimator; return the name of its logits: (B, K) of several classes, (B, 1) of a label."""
         classes, estimator = head["classes"], head["estimator"]
         wide = model.num_classes if model.task == "multiclass" else 1

@@ -30,6 +30,9 @@ MODEL_FILES: Mapping[Format, tuple[str, ...]] = {
 
 LOGITS, FEATURES, PROBABILITIES = "logits", "features", "probabilities"
 """The outputs of a graph: raw scores (B, K), what reaches the classifier (B, D), calibrated probabilities (B, K)."""
+PREPARED_INPUT = "input"
+FEATURES_INPUT = "features"
+"""What the input of a graph is called: images or windows that are prepared, or window features."""
 RAW_INPUTS = {"images": "pixels", "windows": "windows"}
 """What the input of a graph is called that prepares it itself."""
 

@@ -30,7 +30,7 @@ from ringlight.data.specs import Spec
 from ringlight.data.window_spec import STILL, WindowSpec
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.inference.bundle import Bundle
-from ringlight.inference.export_files import FEATURES, LOGITS, PROBABILITIES, RAW_INPUTS
+from ringlight.inference.export_files import FEATURES, LOGITS, PREPARED_INPUT, PROBABILITIES, RAW_INPUTS
 from ringlight.models.heads import classifier_of
 
 
@@ -125,7 +125,7 @@ class ExportGraph(nn.Module):
     def input_name(self) -> str:
         """What the input is called."""
         if not self.preprocess:
-            return "input"
+            return PREPARED_INPUT
         return RAW_INPUTS["images" if isinstance(self.spec, InputSpec) else "windows"]
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlight.errors import BundleError
-from ringlight.inference.export_files import Export, Format, Inside, read_export
+from ringlight.inference.export_files import FEATURES_INPUT, Export, Format, Inside, read_export
 
 if TYPE_CHECKING:
     from ringlight.inference.bundle import Bundle
@@ -33,7 +33,7 @@ def engine_of(export: Export, *, threads: int | None = None, is_alone: bool = Tr
         BundleError: its model cannot be opened.
         MissingExtraError: the format's library is not installed.
     """
-    if export.facts["input"] == "features":
+    if export.facts["input"] == FEATURES_INPUT:
         from ringlight.inference.engine_onnx import OnnxEngine
         from ringlight.inference.export_classical import DescribedEngine, describing
 

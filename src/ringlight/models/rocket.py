@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +36,27 @@ ALPHAS = tuple(float(alpha) for alpha in np.logspace(-3, 3, 10))
 SHORTEST_INSIDE = 10
 """Samples the transforms need; shorter windows are continued with their channels' means (0 once standardised)."""
 KERNELS = 84
-_ARRAYS = ("channels_of", "channels", "dilations", "features_of", "biases")
-"""What sktime's fit returns, in order: channels of each combination, their indices, dilations, features of each
-dilation (int32) and biases (float32)."""
+
+
+class KernelSet(NamedTuple):
+    """What sktime's fit returns, in its order.
+
+    `channels_of` (dilations x 84,) is how many channels each kernel adds up, `channels` their indices one kernel after
+    the other, `dilations` samples between two taps, `features_of` biases of a kernel at each dilation (all int32);
+    `biases` (D,) are float32.
+    """
+
+    channels_of: npt.NDArray[np.int32]
+    channels: npt.NDArray[np.int32]
+    dilations: npt.NDArray[np.int32]
+    features_of: npt.NDArray[np.int32]
+    biases: npt.NDArray[np.float32]
+
+
 _ONE_AT_A_TIME = threading.Lock()  # numba's own threads do not bear two callers, and sktime draws from numpy's one RNG
 
 
-class _Rocket(EstimatorModel):
+class Rocket(EstimatorModel):
     """What the two have in common; `num_sets` sets of arrays are fitted."""
 
     needs_windows: ClassVar[bool] = True
@@ -71,7 +85,7 @@ class _Rocket(EstimatorModel):
             self.register_buffer(name, torch.empty(0, dtype=kind))
 
     def _names(self) -> list[str]:
-        return [f"{name}_{place}" for place in range(self.num_sets) for name in _ARRAYS]
+        return [f"{name}_{place}" for place in range(self.num_sets) for name in KernelSet._fields]
 
     @property
     def description(self) -> str:
@@ -105,8 +119,16 @@ class _Rocket(EstimatorModel):
             finally:
                 np.random.set_state(state)
         for place, arrays in enumerate(sets):
-            for name, array in zip(_ARRAYS, arrays, strict=True):
+            for name, array in arrays._asdict().items():
                 setattr(self, f"{name}_{place}", torch.from_numpy(np.array(array)))
+
+    @property
+    def kernel_sets(self) -> list[KernelSet]:
+        """The fitted kernels: of the windows, and for MultiRocket of their differences."""
+        return [
+            KernelSet(*(getattr(self, f"{name}_{place}").cpu().numpy() for name in KernelSet._fields))
+            for place in range(self.num_sets)
+        ]
 
     def describe(self, windows_bct: Tensor) -> Tensor:
         """Return the kernels' features, float32 (B, D).
@@ -123,11 +145,8 @@ class _Rocket(EstimatorModel):
                 where=f"input of {type(self).__name__}",
             )  # fmt: skip
         standard = self._standard(windows_bct.detach().to("cpu", torch.float32))
-        sets = tuple(
-            tuple(getattr(self, f"{name}_{place}").cpu().numpy() for name in _ARRAYS) for place in range(self.num_sets)
-        )
         with _ONE_AT_A_TIME:
-            found = self._transform(standard, sets)
+            found = self._transform(standard, self.kernel_sets)
         return torch.from_numpy(np.array(found, np.float32))
 
     def _standard(self, windows: Tensor) -> npt.NDArray[np.float32]:
@@ -135,10 +154,10 @@ class _Rocket(EstimatorModel):
         missing = max(0, SHORTEST_INSIDE - scaled.shape[2])
         return np.ascontiguousarray(torch.nn.functional.pad(scaled, (0, missing)).numpy())
 
-    def _fit_kernels(self, windows: npt.NDArray[np.float32]) -> list[tuple[Any, ...]]:
+    def _fit_kernels(self, windows: npt.NDArray[np.float32]) -> list[KernelSet]:
         raise NotImplementedError(f"{type(self).__name__} fits no kernels")
 
-    def _transform(self, windows: npt.NDArray[np.float32], sets: tuple[tuple[Any, ...], ...]) -> npt.NDArray[Any]:
+    def _transform(self, windows: npt.NDArray[np.float32], sets: list[KernelSet]) -> npt.NDArray[Any]:
         raise NotImplementedError(f"{type(self).__name__} transforms nothing")
 
     def _num_threads(self) -> int:
@@ -156,7 +175,7 @@ class _Rocket(EstimatorModel):
 # the outer half wraps them into pandas and asks for a state that only its own pickles restore.
 
 
-class MiniRocket(_Rocket):
+class MiniRocket(Rocket):
     """MiniRocket (Dempster et al. 2021) and ridge: `num_kernels` proportions of positive values, by sktime."""
 
     def __init__(
@@ -175,18 +194,22 @@ class MiniRocket(_Rocket):
             n_jobs=self._num_threads(),
         )  # fmt: skip
 
-    def _fit_kernels(self, windows: npt.NDArray[np.float32]) -> list[tuple[Any, ...]]:
-        return [self._transformer()._fit(windows).parameters]
+    def _fit_kernels(self, windows: npt.NDArray[np.float32]) -> list[KernelSet]:
+        return [KernelSet(*self._transformer()._fit(windows).parameters)]
 
-    def _transform(self, windows: npt.NDArray[np.float32], sets: tuple[tuple[Any, ...], ...]) -> npt.NDArray[Any]:
+    def _transform(self, windows: npt.NDArray[np.float32], sets: list[KernelSet]) -> npt.NDArray[Any]:
         transformer = self._transformer()
-        (transformer.parameters,) = sets
+        (transformer.parameters,) = map(tuple, sets)
         found: npt.NDArray[Any] = transformer._transform(windows).to_numpy()
         return found
 
 
-class MultiRocket(_Rocket):
-    """MultiRocket (Tan et al. 2022) and ridge: four numbers a kernel, of windows and their differences, by sktime."""
+class MultiRocket(Rocket):
+    """MultiRocket (Tan et al. 2022) and ridge: four numbers a kernel, of windows and their differences, by sktime.
+
+    Of the differences sktime 1.2 takes the first kernel's channels for every kernel, a fault
+    (docs/adr/0008-rocket-comes-from-sktime.md): of several channels prefer `minirocket`.
+    """
 
     num_sets: ClassVar[int] = 2
 
@@ -206,12 +229,12 @@ class MultiRocket(_Rocket):
             n_jobs=self._num_threads(),
         )  # fmt: skip
 
-    def _fit_kernels(self, windows: npt.NDArray[np.float32]) -> list[tuple[Any, ...]]:
+    def _fit_kernels(self, windows: npt.NDArray[np.float32]) -> list[KernelSet]:
         fitted = self._transformer()._fit(windows)
-        return [fitted.parameter, fitted.parameter1]
+        return [KernelSet(*fitted.parameter), KernelSet(*fitted.parameter1)]
 
-    def _transform(self, windows: npt.NDArray[np.float32], sets: tuple[tuple[Any, ...], ...]) -> npt.NDArray[Any]:
+    def _transform(self, windows: npt.NDArray[np.float32], sets: list[KernelSet]) -> npt.NDArray[Any]:
         transformer = self._transformer()
-        transformer.parameter, transformer.parameter1 = sets
+        transformer.parameter, transformer.parameter1 = map(tuple, sets)
         found: npt.NDArray[Any] = transformer._transform(windows.astype(np.float64)).to_numpy()
         return found

@@ -135,14 +135,12 @@ def test_boosted_trees_are_those_of_a_naive_walk(tmp_path: Path) -> None:
     [
         ("svm", {"format": "openvino"}, "SVM: expected --format onnx alone for a classical model, got openvino"),
         ("svm", {"preprocess": True}, "SVM: expected --format onnx alone for a classical model, got onnx, "
-         "f32, --raw-input; its window features are computed outside the graph"),
-        ("minirocket", {}, "ringlight models export: expected a network, or an estimator on window features "
-         "(a forest, gradient_boosting, svm, logistic_regression), got MiniRocket; serve the bundle itself"),
+         "f32, --raw-input; its estimators are written in single precision"),
     ],
 )  # fmt: skip
 def test_what_cannot_leave_is_one_line(name: str, options: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
-        exported(name, fitted(name) if name != "minirocket" else built(name), tmp_path / "out", **options)
+        exported(name, fitted(name), tmp_path / "out", **options)
     assert str(caught.value).startswith(told)
     assert "\n" not in str(caught.value)
     assert not any(tmp_path.iterdir())
