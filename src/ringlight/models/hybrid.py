@@ -159,14 +159,15 @@ class Hybrid(nn.Module):
 
 def combined(choices: Sequence[tuple[str, WeightsChoice]]) -> WeightsChoice:
     """Return what several branches start from as one choice: its source is that of the first that has weights."""
-    trained = [choice for _, choice in choices if choice.source != "random"]
+    parts = tuple((name, choice) for name, choice in choices if choice.source != "random")
+    trained = [choice for _, choice in parts]
     note = "; ".join(f"{name}: {choice.note}" for name, choice in choices)
     if not trained:
         return WeightsChoice(source="random", note=note)
     sums = [choice.sha256 for choice in trained if choice.sha256 is not None]
     return WeightsChoice(
         source=trained[0].source, note=note, path=trained[0].path, sha256=",".join(sums) or None,
-        is_whole=len(trained) == len(choices),
+        is_whole=len(trained) == len(choices), parts=parts,
     )  # fmt: skip
 
 

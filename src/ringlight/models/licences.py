@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -19,12 +20,14 @@ def licence_of(weights: WeightsChoice, architecture: str | None) -> str | None:
     """Return the licence of the weights a model started from; None for random ones, and where nobody says.
 
     A package of weights says it in its metadata or in its licence's first line, a safetensors file in the `license` of
-    its metadata, timm for the weights of a hub.
+    its metadata, timm for the weights of a hub. Of a model of several parts each part's is told, unless they are one.
 
     Args:
         weights: what was chosen.
         architecture: the timm name whose weights they are, where they are a hub's.
     """
+    if weights.parts:
+        return _of_parts({name: licence_of(choice, name) for name, choice in weights.parts})
     if weights.source == "package":
         for package in PACKAGES:
             if package.find() == weights.path:
@@ -34,6 +37,13 @@ def licence_of(weights: WeightsChoice, architecture: str | None) -> str | None:
     if weights.source == "hub" and architecture is not None:
         return _told(pretrained_cfg(architecture).get("license"))
     return None
+
+
+def _of_parts(licences: Mapping[str, str | None]) -> str | None:
+    found = set(licences.values())
+    if len(found) == 1:
+        return found.pop()
+    return "; ".join(f"{name}: {licence or 'not known'}" for name, licence in licences.items())
 
 
 def _of_distribution(name: str) -> str | None:

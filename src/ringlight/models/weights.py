@@ -79,8 +79,8 @@ PACKAGES = tuple(
 class WeightsChoice:
     """Which weights a model starts from, and the sentence that says so.
 
-    `path` and `sha256` (of the file) are None for random weights and for a hub's. `is_whole` is False where a model of
-    several parts has weights for some of them only.
+    `path` and `sha256` (of the file) are None for random weights and for a hub's. Of a model of several parts, `parts`
+    are those with weights, each with its timm name, and `is_whole` is False where others have none.
     """
 
     source: Literal["folder", "package", "hub", "random"]
@@ -88,6 +88,7 @@ class WeightsChoice:
     path: Path | None = None
     sha256: str | None = None
     is_whole: bool = True
+    parts: tuple[tuple[str, WeightsChoice], ...] = ()
 
     @property
     def setting(self) -> bool | Literal["auto"]:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from ringlight.models import licences
+from ringlight.models.hybrid import combined
 from ringlight.models.licences import licence_of
 from ringlight.models.weights import PACKAGES, WeightsChoice
 
@@ -33,6 +34,20 @@ def test_timm_says_it_for_a_hub_and_nobody_for_random_weights() -> None:
     assert licence_of(hub, "convnextv2_tiny.fcmae_ft_in22k_in1k") == "cc-by-nc-4.0"
     assert licence_of(hub, None) is None
     assert licence_of(WeightsChoice(source="random", note=""), "resnet18") is None
+
+
+def test_each_part_of_a_hybrid_has_its_own(tmp_path: Path) -> None:
+    """Only one file's licence was looked for, and a hybrid had none: weights under CC-BY-NC went unnoticed."""
+    save_file({"weight": torch.zeros(1)}, tmp_path / "b.safetensors", metadata={"license": "MIT"})
+    hub = WeightsChoice(source="hub", note="")
+    file = WeightsChoice(source="folder", note="", path=tmp_path / "b.safetensors")
+    nobody = WeightsChoice(source="folder", note="", path=tmp_path / "gone.safetensors")
+    free = "convnextv2_tiny.fcmae_ft_in22k_in1k"
+    both = combined([(free, hub), ("swinv2_tiny_window8_256", file)])
+    assert licence_of(both, None) == f"{free}: cc-by-nc-4.0; swinv2_tiny_window8_256: MIT"
+    assert licence_of(combined([("a", file), ("b", file)]), None) == "MIT"
+    assert licence_of(combined([("a", file), ("b", nobody)]), None) == "a: MIT; b: not known"
+    assert licence_of(combined([("a", nobody), ("b", WeightsChoice(source="random", note=""))]), None) is None
 
 
 @pytest.mark.parametrize(
