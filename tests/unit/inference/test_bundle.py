@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ringlight.errors import BundleError, DataError, WorkspaceError
 from ringlight.evaluation.calibration import Calibration, Calibrator
 from ringlight.evaluation.open_set import OpenSetRule
 from ringlight.inference.bundle import FORMAT_VERSION, Bundle, read_bundle, write_bundle
-from ringlight.inference.bundle_files import digest
+from ringlight.inference.bundle_files import INDEX, digest
 from ringlight.inference.predictor import Predictor
 from ringlight.models import build_model
 
@@ -120,6 +121,12 @@ def test_a_bundle_of_format_three_does_not_say_what_came_later(copied: Path) -> 
     (copied / "bundle.json").write_text(json.dumps({**old, "index_sha256": digest(old)}))
     bundle, _ = read_bundle(copied)
     assert (bundle.licence, bundle.snapshot, bundle.watch) == (None, None, {})
+
+
+def test_the_reference_names_every_key(copied: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "bundle.md").read_text()
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == set(json.loads((copied / INDEX).read_text()))
 
 
 @pytest.mark.parametrize(
