@@ -73,6 +73,11 @@ class Int8Change:
                 "--int8 with --format onnx or openvino alone", got=f"{options.format}, {options.precision}",
                 where="--int8", fix="leave the other precision out",
             )  # fmt: skip
+        if getattr(opened.learner.module, "is_estimator", False):
+            raise UserError(
+                "a network for --int8", got=str(opened.bundle.architecture["name"]), where="--int8",
+                fix="leave it out: a classical model is computed in single precision",
+            )  # fmt: skip
         if options.calibrated:
             raise UserError(
                 "--int8 without --calibrated", got="both", where="--int8",

@@ -6,14 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ringlight.data.preprocess import InputSpec
+from ringlight.data.window_spec import WindowSpec
 from ringlight.errors import BundleError, DataError, RunError, UserError
 from ringlight.inference.bundle import Bundle, write_bundle
 from ringlight.inference.export_files import read_export
-from ringlight.models import build_model
+from ringlight.models import build_model, build_sequence_model
 from ringlight.services.export_records import spaced
 from ringlight.services.exports import export
 
@@ -94,6 +96,24 @@ def test_int8_that_cannot_be_is_told_before_anything_is_exported(
         export(saved, int8=True, data=str(tmp_path), workspace=tmp_path, **options)
     assert str(caught.value).startswith(told.format(saved=saved))
     assert not any(tmp_path.iterdir())
+
+
+def test_int8_of_a_classical_model_is_refused(tmp_path: Path) -> None:
+    """Its kernels, or what stands for them in the graph, would have been quantised as if they were weights."""
+    module: Any = build_sequence_model("svm", num_classes=2, in_chans=1, length=32).module
+    windows = torch.randn(8, 1, 32, generator=torch.Generator().manual_seed(0))
+    module.fit_features(module.describe(windows).numpy(), np.arange(8) % 2)
+    bundle = Bundle(
+        architecture={"name": "svm", "in_chans": 1, "drop_rate": 0.0, "params": {}}, task="multiclass",
+        classes=("sound", "leak"), input_spec=WindowSpec(("flow",), 32, normalize="none"),
+    )  # fmt: skip
+    write_bundle(tmp_path / "svm", bundle, module)
+    with pytest.raises(UserError) as caught:
+        export(tmp_path / "svm", int8=True, data=str(tmp_path), workspace=tmp_path / "w")
+    assert str(caught.value) == (
+        "--int8: expected a network for --int8, got svm; "
+        "leave it out: a classical model is computed in single precision"
+    )
 
 
 def test_a_changed_bundle_is_refused(saved: Path, tmp_path: Path) -> None:
