@@ -21,6 +21,7 @@ from ringlight.web.serving.lane import Watching
 from ringlight.web.serving.metrics import Metrics
 from ringlight.web.serving.problems import RequestError, on_http, on_invalid, on_refusal
 from ringlight.web.serving.settings import Settings
+from ringlight.web.serving.shed import Shed
 
 if TYPE_CHECKING:
     from ringlight.services.serving import Served
@@ -85,5 +86,6 @@ def create_app(
     app.add_exception_handler(RequestError, on_refusal)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_middleware(Shed, house=house)
     app.add_middleware(Gate, metrics=metrics, log_requests=settings.log_requests)
     return app

@@ -138,17 +138,30 @@ class Batcher:
                     413, f"at most {self.capacity} images or windows in a request", got=str(wanted), where=self.name,
                     fix="send them in several requests",
                 )  # fmt: skip
-            if wanted + ahead > self.capacity:
-                fix = self._time_of(ahead + wanted - self.capacity)
-                raise self._refusal(429, f"room among {self.capacity} that wait", f"{ahead} waiting", fix)
-            wait = self._wait_of(ahead, wanted)
-            is_alone = ahead == 0 and self._busy_until is None  # whoever is alone is served, however slow the model is
-            within = self.budget * self.room.share
-            if wait > within and not is_alone:
-                got = f"a wait of about {wait * 1000:.0f} ms"
-                raise self._refusal(429, f"an answer within {within * 1000:.0f} ms", got, wait - within)
+            self._check_wait(wanted, ahead)
             place.count = wanted
             self._arriving += count
+
+    def require_room(self) -> None:
+        """Look whether a request of one item would be admitted now.
+
+        Raises:
+            RequestError: 429, it would not.
+        """
+        with self._changed:
+            self._check_wait(1, self.waiting)
+
+    def _check_wait(self, wanted: int, ahead: int) -> None:
+        """Refuse items that would wait too long behind `ahead` others."""
+        if wanted + ahead > self.capacity:
+            seconds = self._time_of(ahead + wanted - self.capacity)
+            raise self._refusal(429, f"room among {self.capacity} that wait", f"{ahead} waiting", seconds)
+        wait = self._wait_of(ahead, wanted)
+        is_alone = ahead == 0 and self._busy_until is None  # whoever is alone is served, however slow the model is
+        within = self.budget * self.room.share
+        if wait > within and not is_alone:
+            got = f"a wait of about {wait * 1000:.0f} ms"
+            raise self._refusal(429, f"an answer within {within * 1000:.0f} ms", got, wait - within)
 
     def release(self, place: Place) -> None:
         """Take a place back."""
@@ -202,7 +215,9 @@ class Batcher:
             self._held += size
             self._queue.extend((order, row) for row in range(len(inputs)))
             self._changed.notify()
-        return await order.future
+        found = await order.future  # what the loop was late with counts as well: the client waits for both
+        self.room.observe(is_late=time.monotonic() - order.began > self.budget)
+        return found
 
     def close(self, *, wait: bool = True) -> None:
         """Accept nothing more, answer what waits, and end the thread."""
@@ -269,8 +284,7 @@ class Batcher:
             order.error, order.left = error, 0
             hand_over([order])
             return
-        ended = time.monotonic()
-        seconds = ended - began
+        seconds = time.monotonic() - began
         self.pace.observe(len(batch), seconds)
         done = []
         for place, (order, row) in enumerate(batch):
@@ -278,7 +292,6 @@ class Batcher:
             order.left -= 1
             if not order.left:
                 done.append(order)
-                self.room.observe(is_late=ended - order.began > self.budget)
         hand_over(done)
         if self._observer is not None:
             originals = [order.originals[row] for order, row in batch]

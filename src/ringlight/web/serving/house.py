@@ -163,6 +163,11 @@ class House:
             if is_left:
                 lane.leave()
 
+    def lane_of(self, name: str) -> Lane | None:
+        """Return the lane of a model, for a look that may be over when the lane leaves."""
+        with self._lock:
+            return self._lanes.get(name)
+
     def shown(self) -> list[dict[str, Any]]:
         """Return every model as a client is told of it, with what keeps an activated version from serving."""
         with self._lock:

@@ -16,8 +16,11 @@ DEVIATIONS = 2.0
 LATE = 0.005
 """Share of the answers that may come after the budget: half of what a 99th percentile leaves."""
 
-STEP, LEAST = 0.05, 0.5
-"""By how much a late answer takes room away, and the share of the budget that stays in any case."""
+STEP = 0.02
+"""By how much a late answer takes room away."""
+
+LEAST, MOST = 0.5, 0.8
+"""The share of the budget that is left in any case, and the one at first: a burst comes before its lesson."""
 
 STALE = 60.0
 """Seconds after which a size that was not seen again is forgotten: a slow minute must not rule for ever."""
@@ -94,22 +97,22 @@ class Room:
     """The share of the budget that admission plans with, so that few answers come late for reasons no guess foresees.
 
     A guess of how long a request waits is off by what else the machine does. Under load every request is admitted
-    whose guess just fits, and half of them would come late; so the share follows what happened (Robbins & Monro 1951,
-    Ann. Math. Statist. 22:400): a late answer takes `STEP` (1 - `LATE`) away, one in time gives `STEP` `LATE` back. It
-    rests where a share `LATE` of the answers is late.
+    whose guess just fits, and half of them would come late; so the share begins at `MOST` and follows what happened
+    (Robbins & Monro 1951, Ann. Math. Statist. 22:400): a late answer takes `STEP` (1 - `LATE`) away, one in time gives
+    `STEP` `LATE` back. It rests where a share `LATE` of the answers is late.
 
     Examples:
         >>> room = Room()
-        >>> room.observe(is_late=True); round(room.share, 5)
-        0.95025
-        >>> room.observe(is_late=False); round(room.share, 5)
-        0.9505
+        >>> room.observe(is_late=True); round(room.share, 4)
+        0.7801
+        >>> room.observe(is_late=False); round(room.share, 4)
+        0.7802
     """
 
     def __init__(self) -> None:
-        self.share = 1.0
+        self.share = MOST
 
     def observe(self, *, is_late: bool) -> None:
         """Learn from an answer."""
         self.share += STEP * (LATE - is_late)
-        self.share = min(1.0, max(LEAST, self.share))
+        self.share = min(MOST, max(LEAST, self.share))

@@ -43,6 +43,12 @@ def problem(
     return JSONResponse(body, status, headers=dict(headers or {}), media_type=PROBLEM)
 
 
+def refusal(error: RequestError, request_id: str) -> JSONResponse:
+    """Return the response to a request that a room refused."""
+    parts = {"expected": error.expected, "got": error.got, "where": error.where, "fix": error.fix}
+    return problem(error.status, str(error), request_id, headers=error.headers, **parts)
+
+
 def request_id_of(request: Request) -> str:
     """Return what a request is called in the log and in its answer."""
     return str(getattr(request.state, "request_id", ""))
@@ -52,8 +58,7 @@ async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """Answer a request that a room refused."""
     if not isinstance(error, RequestError):
         raise error
-    parts = {"expected": error.expected, "got": error.got, "where": error.where, "fix": error.fix}
-    return problem(error.status, str(error), request_id_of(request), headers=error.headers, **parts)
+    return refusal(error, request_id_of(request))
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:

@@ -61,6 +61,32 @@ def number(client: Any, name: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+# --- overload ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_room_a_request_is_refused_before_it_is_read(make_client) -> None:
+    """Every refusal cost two milliseconds of the model's cores: those who came again at once slowed it down further."""
+    client = make_client(FakeModels(grey=predictor_of()))
+    batcher = house_of(client)._lanes["grey"].batcher
+    batcher._busy_until = time.monotonic() + 60.0
+    for name in ("grey", "grey@1"):
+        answer = client.post(
+            f"/v1/models/{name}/predict", content=b"no picture", headers={"content-type": "text/plain"}
+        )
+        assert (answer.status_code, answer.headers["content-type"]) == (429, "application/problem+json")
+        assert int(answer.headers["Retry-After"]) >= 1
+        told = answer.json()
+        assert re.match(
+            r"grey: expected an answer within \d+ ms, got a wait of about \d+ ms; wait and try", told["detail"]
+        )
+        assert told["request_id"] == answer.headers["X-Request-ID"]
+    assert number(client, 'requests_total{model="grey",status="429"}') == 2
+    assert client.post("/v1/models/gray/predict", content=picture()).status_code == 404
+    assert client.get(PREDICT).status_code == 405
+    batcher._busy_until = None
+    assert client.post(PREDICT, content=picture()).status_code == 200
+
+
 # --- other versions ---------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ringlight.web.serving.pace import LATE, LEAST, Pace, Room
+from ringlight.web.serving.pace import LATE, LEAST, MOST, Pace, Room
 
 
 def test_mean_and_deviation_follow_as_in_rfc_6298() -> None:
@@ -46,18 +46,18 @@ def test_a_slow_minute_does_not_rule_for_ever() -> None:
 def test_admission_plans_with_what_keeps_answers_in_time() -> None:
     """Guesses that are right on the average: with the whole budget, every second answer under load would be late."""
     room, late = Room(), list[bool]()
-    for noise in np.random.default_rng(0).normal(1.0, 0.1, 40_000):
+    for noise in np.random.default_rng(0).normal(1.0, 0.15, 40_000):
         late.append(bool(room.share * noise > 1.0))
         room.observe(is_late=late[-1])
     assert np.mean(late[20_000:]) == pytest.approx(LATE, abs=0.002)
-    assert 0.7 < room.share < 0.85  # 1 / (1 + 2.58 * 0.1) where it is still
+    assert 0.65 < room.share < 0.79  # 1 / (1 + 2.58 * 0.15) where it is still
 
 
-def test_a_share_of_the_budget_stays_and_no_more_than_all_of_it_comes_back() -> None:
+def test_a_share_of_the_budget_stays_and_no_more_than_at_first_comes_back() -> None:
     room = Room()
     for _ in range(100):
         room.observe(is_late=True)
     assert room.share == LEAST
-    for _ in range(3000):
+    for _ in range(6000):
         room.observe(is_late=False)
-    assert room.share == 1.0
+    assert room.share == MOST
