@@ -38,25 +38,30 @@ def rocket_features(nodes: Nodes, model: Rocket, windows: str) -> str:
         series = nodes.add("Pad", [series, nodes.whole(0, 0, 0, 0, 0, length - int(model.length))])
     sets = model.kernel_sets
     if not isinstance(model, MultiRocket):
-        return _described(nodes, series, sets[0], length, model.in_chans, _proportions, late=0)
+        return _described(nodes, series, sets[0], length, model.in_chans, _proportions)
     exact = nodes.add("Cast", [series], to=_types()[1])
     steps = nodes.add("Sub", [nodes.cut(exact, 2, 1, length), nodes.cut(exact, 2, 0, length - 1)])
     # Of the differences sktime takes the first kernel's channels for every kernel (aeon-toolkit/aeon#2967 tells the
-    # same fault), and reckons with the windows' length, so that the taps before the middle come one sample late.
+    # same fault).
     first = sets[0].channels[: sets[0].channels_of[0]]
     count = KERNELS * len(sets[1].dilations)
     shared = sets[1]._replace(channels_of=np.full(count, len(first), np.int32), channels=np.tile(first, count))
     found = [
-        _described(nodes, series, sets[0], length, model.in_chans, _four, late=0),
-        _described(nodes, steps, shared, length - 1, model.in_chans, _four, late=1),
+        _described(nodes, series, sets[0], length, model.in_chans, _four),
+        _described(nodes, steps, shared, length - 1, model.in_chans, _four, is_difference=True),
     ]
     return nodes.add("Concat", found, axis=1)
 
 
 def _described(
-    nodes: Nodes, series: str, kernels: KernelSet, length: int, in_chans: int, features: Features, *, late: int
+    nodes: Nodes, series: str, kernels: KernelSet, length: int, in_chans: int, features: Features, *,
+    is_difference: bool = False,
 ) -> str:  # fmt: skip
-    """Return features (B, D) in sktime's order: one kind after the other, dilation by dilation, kernel by kernel."""
+    """Return features (B, D) in sktime's order: one kind after the other, dilation by dilation, kernel by kernel.
+
+    Of differences (`is_difference`) sktime keeps double precision, and reckons with the windows' length, so that the
+    taps before the middle come one sample late.
+    """
     blocks: list[list[str]] = []
     places: list[npt.NDArray[np.int64]] = []
     begin = 0
@@ -66,8 +71,8 @@ def _described(
     ):
         place = np.arange(begin, begin + KERNELS * wide).reshape(KERNELS, wide)
         begin += KERNELS * wide
-        seen = _seen(nodes, series, dilation, length, late=late)
-        convolved, rows = _convolved(nodes, seen, channels[number], in_chans, is_double=late > 0)
+        seen = _seen(nodes, series, dilation, length, late=int(is_difference))
+        convolved, rows = _convolved(nodes, seen, channels[number], in_chans, is_double=is_difference)
         inside = MIDDLE * dilation
         for rest in (0, 1):  # every other kernel leaves out what its taps see beyond the window's ends
             mine = np.flatnonzero((number + rows) % 2 == rest)
@@ -104,8 +109,8 @@ def _convolved(
 ) -> tuple[str, npt.NDArray[np.int64]]:
     """Return every kernel's output (B, 84, T), and which kernel each row is: those of most channels come first.
 
-    What several kernels begin with is added up once. Every sum is rounded to float32; the inputs are in double
-    precision where `is_double`, as sktime's differences are.
+    What several kernels begin with is added up once. Every sum is rounded to float32, of inputs in double precision
+    (`is_double`) as well.
     """
     single, double = _types()
     alpha = nodes.add("Neg", [seen[MIDDLE]])
