@@ -166,15 +166,15 @@ class _Graph(Nodes):
             found = self.add("Mul", [scores, self.weight(0.5)]) if len(classes) == 2 else scores
         if len(classes) == wide:
             return found
-        least = self.add("ReduceMin", [found, self.weight([1], np.int64)], keepdims=1)
+        least = self.add("ReduceMin", [found, self.whole(1)], keepdims=1)
         absent = self.add("Sub", [least, self.weight(ABSENT)])
         joined = self.add("Concat", [found, absent], axis=1)
         order = [classes.index(number) if number in classes else len(classes) for number in range(wide)]
-        return self.add("Gather", [joined, self.weight(order, np.int64)], axis=1)
+        return self.add("Gather", [joined, self.whole(*order)], axis=1)
 
     def _label(self, estimator: Any, scores: str) -> str:
         """Return the logit (B, 1) of a label: log odds of a forest's votes, else the score of its presence."""
-        yes, no = (self.add("Gather", [scores, self.weight([column], np.int64)], axis=1) for column in (1, 0))
+        yes, no = (self.add("Gather", [scores, self.whole(column)], axis=1) for column in (1, 0))
         trees = _num_trees(estimator)
         if trees is None:
             return yes
@@ -189,7 +189,7 @@ class _Graph(Nodes):
             row[:] = ABSENT if classes == [1] else -ABSENT
         else:
             row[classes] = 0.0
-        first = self.add("Gather", [matrix, self.weight([0], np.int64)], axis=1)
+        first = self.add("Gather", [matrix, self.whole(0)], axis=1)
         return self.add("Add", [self.add("Mul", [first, self.weight(0.0)]), self.weight(row)])
 
     def estimator(self, estimator: Any, matrix: str, prefix: str) -> str:

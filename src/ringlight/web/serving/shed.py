@@ -1,7 +1,7 @@
 """Under overload refusing must be cheap: whoever cannot be answered in time is told so before anything else happens.
 
-Routing, keys and body of a request cost more than a millisecond; a hundred clients that come again at once would take
-the model's cores away, which makes it slower, which refuses more of them.
+Routing, keys and body of a request cost more than the refusal itself; clients that come again at once would take the
+model's cores away, which makes it slower, which refuses more of them.
 """
 
 from __future__ import annotations

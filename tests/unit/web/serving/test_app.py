@@ -65,7 +65,7 @@ def number(client: Any, name: str) -> float:
 
 
 def test_without_room_a_request_is_refused_before_it_is_read(make_client) -> None:
-    """Every refusal cost two milliseconds of the model's cores: those who came again at once slowed it down further."""
+    """A refusal was routed and read first: those who came again at once took the model's cores, and slowed it down."""
     client = make_client(FakeModels(grey=predictor_of()))
     batcher = house_of(client)._lanes["grey"].batcher
     batcher._busy_until = time.monotonic() + 60.0
